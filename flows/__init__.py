@@ -1,0 +1,1 @@
+"""Prefect faces of the gate."""

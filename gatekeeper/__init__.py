@@ -1,0 +1,3 @@
+"""Gatekeeper: a gate for image classifiers that somebody else trained."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,75 @@
+"""Everything that can go wrong, as one tree.
+
+    GatekeeperError             exit 3   the gate could not finish
+    ├── UsageError              exit 2   the caller asked for something impossible
+    │   ├── ConfigError                  gatekeeper.yaml is malformed
+    │   ├── PolicyError                  a policy is malformed
+    │   ├── CardError                    a card is malformed, or does not fit the candidate
+    │   └── DataError                    clean images are missing, unreadable or do not fit
+    ├── CandidateError          exit 3   the candidate cannot be read: undecided, never clean
+    ├── StepError               exit 3   one step cannot serve this network (told, not hidden)
+    └── RunDirectoryError       exit 3   disk full, directory in use, torn by someone else
+
+Every error prints as one line, `message`, and one more, `hint`: the next thing to do.
+"""
+
+from __future__ import annotations
+
+
+class GatekeeperError(Exception):
+    """Root of the tree; `exit_code` is what the command line returns, `hint` what to do next."""
+
+    exit_code: int = 3
+    hint: str = ""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        """Keep the message on one line; `hint` replaces the class's own."""
+        super().__init__(message)
+        if hint is not None:
+            self.hint = hint
+
+
+class UsageError(GatekeeperError):
+    """The caller asked for something impossible."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """`gatekeeper.yaml` is malformed or names something that is not there."""
+
+    hint = "Correct the line named above in gatekeeper.yaml."
+
+
+class PolicyError(UsageError):
+    """A policy is malformed."""
+
+    hint = "Run `gatekeeper policy check FILE`."
+
+
+class CardError(UsageError):
+    """A card is malformed, or does not fit the candidate."""
+
+    hint = "Run `gatekeeper inspect MODEL` to see its tensors."
+
+
+class DataError(UsageError):
+    """Clean images are missing, unreadable, or do not fit the network."""
+
+    hint = "Give a folder of class folders, or an .npz with `images` and `labels`."
+
+
+class CandidateError(GatekeeperError):
+    """The candidate cannot be read; undecided, never clean."""
+
+    hint = "Ask its maker for a state dict or a .safetensors file."
+
+
+class StepError(GatekeeperError):
+    """One step cannot serve this network; the rest of the report stays."""
+
+
+class RunDirectoryError(GatekeeperError):
+    """The run directory is full, in use, or not ours."""
+
+    hint = "Choose another --out, or free some space and add --resume."

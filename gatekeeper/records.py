@@ -1,0 +1,307 @@
+"""Every noun that travels between the steps: frozen, keyword-only, free of torch.
+
+Fractions are in [0, 1], never percent; seconds are wall-clock; digests are lower-case hex sha256.
+`GateRecord` is what `record.json` holds, and every report is a pure function of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+SCHEMA_VERSION = "1"
+
+Severity = Literal["info", "low", "medium", "high", "critical"]
+Outcome = Literal["passed", "failed", "undecided"]
+Decision = Literal["pass", "hardened", "reject", "undecided"]
+Subject = Literal["candidate", "purified"]
+Setting = str | int | float | bool | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """The candidate file as it was hashed."""
+
+    path: str
+    kind: str  # torch-zip, torch-legacy, safetensors, pickle, onnx, torchscript, ..., unknown
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputSpec:
+    """What the network wants to see: pixels scaled to [0, 1], then (pixel - mean) / std."""
+
+    size: tuple[int, int, int]  # channels, height, width
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing a screen saw; the rule's remedy is in `rules.py`."""
+
+    rule_id: str
+    screen: str
+    severity: Severity
+    message: str
+    layer: str = ""
+    unit: int | None = None
+    score: float | None = None  # for norms: robust standard deviations above the layer's median
+    threshold: float | None = None
+    member: str = ""  # archive member
+    offset: int | None = None  # bytes from the start of the member
+    waived: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """One measured number with its 95 % interval over `n` images."""
+
+    name: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+    note: str = ""  # why there is no value, or which class it is about
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """One line of a training history."""
+
+    epoch: int
+    loss: float
+    learning_rate: float
+    accuracy: float | None = None  # on the purifier's own validation split
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One purification that was tried, and what the gate could see of it."""
+
+    method: str
+    settings: dict[str, Setting]
+    seconds: float
+    outcome: Literal["accepted", "refused", "diverged"]
+    message: str
+    measures: dict[str, Measure] = field(default_factory=dict)
+    history: tuple[Epoch, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Purification:
+    """What was done to the weights; `settings` are those of the attempt that was kept."""
+
+    method: str
+    settings: dict[str, Setting]
+    seed: int
+    device: str
+    seconds: float
+    attempts: tuple[Attempt, ...] = ()
+    stopped_because: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """Measures by name, before and after; the names are those under `require` in a policy.
+
+    Per-class recall stands beside them as `recall:CLASS`.
+    """
+
+    before: dict[str, Measure]
+    after: dict[str, Measure] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One line of the policy, held against what was measured."""
+
+    rule_id: str
+    metric: str
+    subject: Subject
+    observed: Measure | None
+    bound: str  # "at least 0.80"
+    outcome: Outcome
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skipped:
+    """What was not checked, and why: told, never dropped."""
+
+    step: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """The decision and the sentences that carry it, the weightiest first."""
+
+    decision: Decision
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TriggerRecord:
+    """A trigger that the gate recovered, small enough to show."""
+
+    target: int
+    target_class: str
+    area: float | None  # share of the image that it changes
+    success: float | None  # on held-out images, against the candidate
+    success_after: float | None  # the same trigger against what would be deployed
+    reached: bool
+    subject: Subject = "candidate"
+    picture: str = ""  # base64 PNG: an image without and with it, mask, pattern
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerNorms:
+    """The weight norms of one layer's units, BatchNorm folded in."""
+
+    layer: str
+    kind: str
+    before: tuple[float, ...]
+    after: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScreenResult:
+    """A screen's word on the whole model; without calibration it flags and does not decide."""
+
+    score: float | None
+    outcome: Literal["flagged", "not-flagged", "not-run"]
+    calibration: str = "none"
+    message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WaiverRecord:
+    """A waiver of the policy and what it did in this run."""
+
+    rule: str
+    artifact: str
+    reason: str
+    owner: str
+    expires: str
+    state: Literal["applied", "expired", "unused"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tool:
+    """Who wrote the record."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CandidateRecord:
+    """The candidate as read."""
+
+    path: str
+    kind: str
+    sha256: str
+    bytes: int
+    architecture: str | None = None
+    num_classes: int | None = None
+    parameters: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quarantine:
+    """Protections that were in force while foreign bytes were parsed."""
+
+    protections: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyRecord:
+    """Which policy judged."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataRecord:
+    """The clean images and how they were split."""
+
+    path: str
+    sha256: str
+    samples: int
+    classes: tuple[str, ...]
+    purify: int
+    verify: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parity:
+    """ONNX against torch on real held-out images."""
+
+    max_abs_diff: float
+    top1_agreement: float
+    samples: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnnxOutput:
+    """The hardened artifact; `path` is relative to the run directory."""
+
+    path: str
+    sha256: str
+    weights: Subject
+    opset: int
+    parity: Parity
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """What a deployment may pick up."""
+
+    onnx: OnnxOutput | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateRecord:
+    """All of one run: enough to draw every report again with no model at hand."""
+
+    tool: Tool
+    started_at: str  # ISO 8601, UTC
+    finished_at: str
+    seed: int
+    environment: dict[str, str]
+    candidate: CandidateRecord
+    quarantine: Quarantine
+    policy: PolicyRecord
+    card: dict[str, Any]
+    data: DataRecord | None
+    findings: tuple[Finding, ...]
+    screens: dict[str, ScreenResult]
+    norms: tuple[LayerNorms, ...]
+    triggers: tuple[TriggerRecord, ...]
+    purification: Purification | None
+    verification: Verification | None
+    checks: tuple[Check, ...]
+    waivers: tuple[WaiverRecord, ...]
+    verdict: Verdict
+    outputs: Outputs
+    skipped: tuple[Skipped, ...]
+    timings: dict[str, float]  # seconds by step
+    schema_version: str = SCHEMA_VERSION
+
+
+def to_dict(record: Any) -> dict[str, Any]:
+    """Turn any record into plain dictionaries and lists, ready for `json.dumps`."""
+    plain = dataclasses.asdict(record)
+    return {key: _listed(value) for key, value in plain.items()}
+
+
+def _listed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _listed(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_listed(item) for item in value]
+    return value
