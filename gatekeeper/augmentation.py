@@ -1,0 +1,30 @@
+"""Random crops and flips for a whole batch at once, on the device where the images are."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def augment(pixels: Tensor, padding: int, flip: bool, generator: torch.Generator) -> Tensor:
+    """(N, C, H, W) -> the same shape: each image shifted by up to `padding`, perhaps mirrored."""
+    if padding > 0:
+        pixels = _crop(pixels, padding, generator)
+    if flip:
+        mirrored = torch.rand(len(pixels), generator=generator) < 0.5
+        mirrored = mirrored.to(pixels.device).view(-1, 1, 1, 1)
+        pixels = torch.where(mirrored, pixels.flip(3), pixels)
+    return pixels
+
+
+def _crop(pixels: Tensor, padding: int, generator: torch.Generator) -> Tensor:
+    count, _, height, width = pixels.shape
+    padded = F.pad(pixels, [padding] * 4)
+    shifts = torch.randint(0, 2 * padding + 1, (2, count), generator=generator).to(pixels.device)
+    rows = shifts[0][:, None] + torch.arange(height, device=pixels.device)  # (N, H)
+    columns = shifts[1][:, None] + torch.arange(width, device=pixels.device)  # (N, W)
+    picked = torch.arange(count, device=pixels.device)[:, None, None]
+    # Advanced indices around a slice put the channel last: (N, H, W, C).
+    cropped = padded[picked, :, rows[:, :, None], columns[:, None, :]]
+    return cropped.permute(0, 3, 1, 2).contiguous()

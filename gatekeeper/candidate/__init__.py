@@ -1,0 +1,1 @@
+"""What came in, and how it becomes tensors without running it."""

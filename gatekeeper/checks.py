@@ -1,0 +1,87 @@
+"""One line of the policy against one measure: passed, failed or undecided."""
+
+from __future__ import annotations
+
+import math
+
+from gatekeeper.policy import Bound, Policy
+from gatekeeper.records import Check, Measure, Outcome, Subject, Verification
+
+# Equivalence, extremes over classes and searched areas have no sampling interval.
+OBSERVED = frozenset(
+    {
+        "onnx_top1_agreement",
+        "worst_class_recall",
+        "worst_class_recall_drop",
+        "smallest_trigger_area",
+    }
+)
+
+
+def check_all(
+    policy: Policy, verification: Verification | None, samples: int
+) -> tuple[Check, ...]:
+    """Check every requirement for the candidate and, where there is one, the purified network."""
+    if verification is None:
+        return ()
+    subjects: dict[Subject, dict[str, Measure]] = {"candidate": verification.before}
+    if verification.after is not None:
+        subjects["purified"] = verification.after
+    return tuple(
+        _check(name, bound, measures.get(name), subject, policy, samples)
+        for subject, measures in subjects.items()
+        for name, bound in policy.require.items()
+    )
+
+
+def _check(
+    name: str,
+    bound: Bound,
+    measure: Measure | None,
+    subject: Subject,
+    policy: Policy,
+    samples: int,
+) -> Check:
+    outcome, why = _outcome(name, bound, measure, policy, samples)
+    value = "not measured" if measure is None or measure.value is None else f"{measure.value:.4g}"
+    return Check(
+        rule_id=f"check/{name}",
+        metric=name,
+        subject=subject,
+        observed=measure,
+        bound=str(bound),
+        outcome=outcome,
+        message=f"{name} of the {subject}: {value}, wanted {bound}: {outcome}{why}",
+    )
+
+
+def _outcome(
+    name: str, bound: Bound, measure: Measure | None, policy: Policy, samples: int
+) -> tuple[Outcome, str]:
+    if measure is None:
+        return "undecided", " (not measured)"
+    if measure.value is None or not math.isfinite(measure.value):
+        return "undecided", f" ({measure.note or 'no value'})"
+    note = f" ({measure.note})" if measure.note else ""
+    if not bound.met_by(measure.value):
+        return "failed", note
+    if samples < policy.min_samples:
+        return "undecided", f" ({samples} held-out images, at least {policy.min_samples} needed)"
+    if name in OBSERVED:
+        return "passed", note
+    pessimistic = measure.low if bound.at_least is not None else measure.high
+    if pessimistic is None:
+        return "undecided", " (no interval)"
+    if bound.met_by(pessimistic):
+        return "passed", note
+    return "undecided", f" ({_needed(bound, measure, pessimistic)})"
+
+
+def _needed(bound: Bound, measure: Measure, pessimistic: float) -> str:
+    """Estimate how many images would decide: the interval narrows with the square root of them."""
+    limit = bound.at_least if bound.at_least is not None else bound.at_most
+    value = measure.value
+    if limit is None or value is None or math.isclose(value, limit):
+        return "the observed value is at the bound; no number of images would decide it"
+    factor = (abs(pessimistic - value) / abs(limit - value)) ** 2
+    return f"about {math.ceil(measure.n * factor):,} held-out images would decide it"

@@ -1,0 +1,226 @@
+"""The command line: parses, calls once, tells, and exits. Heavy imports stay inside commands."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gatekeeper import __version__
+from gatekeeper.errors import GatekeeperError, UsageError
+
+if TYPE_CHECKING:
+    from gatekeeper.job import Job
+
+FORMATS = ("text", "json", "html", "sarif", "junit", "markdown")
+_EXISTING = click.Path(path_type=Path)
+
+
+def main() -> None:
+    """Run the command; every error is one line, its remedy, and the right exit code."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("Interrupted; nothing was left half-written. Go on with --resume.", err=True)
+        code = 130
+    except click.ClickException as error:
+        error.show()
+        code = 2
+    except GatekeeperError as error:
+        click.echo(f"gatekeeper: {_plain(str(error))}", err=True)
+        if error.hint:
+            click.echo(f"  {_plain(error.hint)}", err=True)
+        code = error.exit_code
+    except BrokenPipeError:
+        code = 3
+    except Exception as error:
+        code = _internal(error)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def scan_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that say what to judge, with what, and by which policy."""
+    options = [
+        click.option("--data", type=_EXISTING, help="Clean images: class folders or .npz."),
+        click.option("--verify-data", type=_EXISTING, help="Separate images for verification."),
+        click.option("--card", type=_EXISTING, help="Your card of the model."),
+        click.option("--policy", help="Shipped policy or file.  [default: default]"),
+        click.option("--purify", "method", help="auto, ft-sam or ft, instead of the policy's."),
+        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda[:N]."),
+        click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1)),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="gatekeeper")
+def cli() -> None:
+    """A gate for image classifiers that somebody else trained.
+
+    Exit codes: 0 pass (or hardened, where the policy accepts it), 1 reject, 2 usage, 3 undecided.
+    """
+
+
+@cli.command()
+@click.argument("model", type=_EXISTING)
+@scan_options
+@click.option("--out", type=_EXISTING, help="Run directory.  [default: gatekeeper-runs/NAME-DIGEST]")
+@click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True)
+@click.option("--resume", is_flag=True, help="Go on after the last finished step.")
+@click.option("--prefect", is_flag=True, help="Run the same steps as a Prefect flow.")
+@click.option("--quiet", is_flag=True, help="No progress on stderr.")
+def scan(model: Path, form: str, resume: bool, prefect: bool, quiet: bool, **given: Any) -> int:
+    """Judge MODEL, harden it, and write the audit report."""
+    from gatekeeper.progress import progress
+    from gatekeeper.report import read_record, render
+
+    job = _job(model, given)
+    if prefect:
+        from gatekeeper.flow_loader import load_gate
+
+        record = load_gate()(job, resume=resume)
+    else:
+        with progress(quiet=quiet) as tell:
+            from gatekeeper.pipeline import run
+
+            record = run(job, resume=resume, tell=tell)
+    text = (Path(job.out) / "record.json").read_text(encoding="utf-8")
+    click.echo(render(record if form != "json" else read_record(text, job.out), form))
+    if form == "text":
+        click.echo(f"Report: {Path(job.out) / 'report.html'}")
+    return _exit_code(record, job.policy)
+
+
+@cli.command()
+@click.argument("paths", type=_EXISTING, nargs=-1, required=True)
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text")
+def inspect(paths: tuple[Path, ...], form: str) -> int:
+    """Check files or folders statically; nothing is parsed by torch, nothing runs."""
+    from gatekeeper.inspection import inspect_all, tell_inspections
+
+    inspected = inspect_all(paths)
+    click.echo(tell_inspections(inspected, form))
+    return inspected.exit_code
+
+
+@cli.command()
+@click.argument("record", type=_EXISTING)
+@click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True)
+@click.option("--compare", type=_EXISTING, help="Another record.json: what changed?")
+def report(record: Path, form: str, compare: Path | None) -> int:
+    """Draw any format again from a record.json, with no model at hand."""
+    from gatekeeper.report import compare as compared
+    from gatekeeper.report import read_record, render
+
+    read = read_record(_text(record), str(record))
+    if compare is not None:
+        click.echo(compared(read, read_record(_text(compare), str(compare))))
+    else:
+        click.echo(render(read, form))
+    return 0
+
+
+@cli.group()
+def policy() -> None:
+    """Show or check policies."""
+
+
+@policy.command("show")
+@click.argument("name", default="default")
+def policy_show(name: str) -> int:
+    """Print a shipped policy, or your own, as it will be read."""
+    from gatekeeper.policy import read_policy
+
+    read = read_policy(name)
+    click.echo(_text(Path(read.path)))
+    return 0
+
+
+@policy.command("check")
+@click.argument("name")
+def policy_check(name: str) -> int:
+    """Say whether a policy is well-formed; errors name file and line."""
+    from gatekeeper.policy import read_policy
+
+    read = read_policy(name)
+    click.echo(f"{read.name}: well-formed, {len(read.require)} requirements, sha256 {read.sha256}")
+    return 0
+
+
+@cli.command()
+@click.argument("rule", required=False)
+def rules(rule: str | None) -> int:
+    """List what the gate can say, or explain one RULE and its remedy."""
+    from gatekeeper.rules import RULES
+
+    if rule is None:
+        for known in RULES.values():
+            click.echo(f"{known.id:32} {known.severity:9} {known.title}")
+        return 0
+    if rule not in RULES:
+        message = f"no rule {rule!r}"
+        raise UsageError(message, hint="`gatekeeper rules` lists them.")
+    known = RULES[rule]
+    click.echo(f"{known.id} ({known.severity}): {known.title}\n\n{known.explanation}\n")
+    click.echo(f"Remedy: {known.remedy}")
+    return 0
+
+
+@cli.command()
+@click.option("--out", type=_EXISTING, default=Path("gatekeeper-demo"), show_default=True)
+@click.option("--open", "open_report", is_flag=True, help="Open the report in a browser.")
+@click.option("--quiet", is_flag=True)
+def demo(out: Path, open_report: bool, quiet: bool) -> int:
+    """Backdoor a small network on real handwriting, then take it through the gate."""
+    from gatekeeper.demo import demonstrate
+    from gatekeeper.progress import progress
+
+    with progress(quiet=quiet) as tell:
+        shown = demonstrate(out, tell=tell)
+    click.echo(shown.text)
+    if open_report:
+        click.launch(str(shown.report))
+    return shown.exit_code
+
+
+def _job(model: Path, given: dict[str, Any]) -> Job:
+    from gatekeeper.planning import plan
+
+    return plan(model, **{name: value for name, value in given.items() if value is not None})
+
+
+def _exit_code(record: Any, policy_name: str) -> int:
+    from gatekeeper.policy import read_policy
+    from gatekeeper.verdict import exit_code
+
+    return exit_code(record.verdict, accept_hardened=read_policy(policy_name).accept_hardened)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"cannot read {path}: {error}"
+        raise UsageError(message) from None
+
+
+def _plain(text: str) -> str:
+    return "".join(sign if sign.isprintable() else "�" for sign in text)
+
+
+def _internal(error: Exception) -> int:
+    import tempfile
+    import traceback
+
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="gatekeeper-", suffix=".log", delete=False, encoding="utf-8"
+    ) as log:
+        traceback.print_exception(error, file=log)
+    click.echo(f"gatekeeper: internal error ({type(error).__name__}); nothing was passed.", err=True)
+    click.echo(f"  Please report it with {log.name}", err=True)
+    return 3

@@ -1,0 +1,55 @@
+"""`gatekeeper.yaml`: where this organisation keeps clean data, cards and policy."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from gatekeeper.errors import ConfigError
+from gatekeeper.validation import validated
+from gatekeeper.yaml_source import read_yaml
+
+NAME = "gatekeeper.yaml"
+
+
+class Config(BaseModel):
+    """Defaults of the command line; relative paths count from the file's own folder."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    data: Path | None = None
+    verify_data: Path | None = None
+    policy: str | None = None  # a shipped name, or a file
+    cards: dict[str, Path] = {}  # pattern of the candidate's file name -> card
+    out: Path | None = None
+
+
+def find_config(start: Path) -> Config:
+    """Read the nearest `gatekeeper.yaml`, in `start` or above; `GATEKEEPER_CONFIG` comes first.
+
+    Raises:
+        ConfigError: it is malformed, or `GATEKEEPER_CONFIG` names nothing.
+    """
+    named = os.environ.get("GATEKEEPER_CONFIG")
+    if named:
+        return _read(Path(named))
+    for folder in (start.resolve(), *start.resolve().parents):
+        if (path := folder / NAME).is_file():
+            return _read(path)
+    return Config()
+
+
+def _read(path: Path) -> Config:
+    config = validated(read_yaml(path, ConfigError), Config, ConfigError)
+    home = path.resolve().parent
+    policy = config.policy
+    if policy is not None and policy.endswith((".yaml", ".yml")):
+        policy = str(home / policy)
+    return Config(
+        data=home / config.data if config.data else None,
+        verify_data=home / config.verify_data if config.verify_data else None,
+        policy=policy,
+        cards={pattern: home / card for pattern, card in config.cards.items()},
+        out=home / config.out if config.out else None,
+    )

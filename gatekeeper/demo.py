@@ -1,0 +1,150 @@
+"""The demo: backdoors a small network on real handwriting and takes it through the gate.
+
+Only the demo knows the trigger; the scan is the ordinary one and is told nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from gatekeeper.candidate.networks import BUILT_IN
+from gatekeeper.errors import GatekeeperError, UsageError
+from gatekeeper.handwriting import CLASSES, SPEC, handwriting
+from gatekeeper.job import Job
+from gatekeeper.model import Images, Model
+from gatekeeper.pipeline import run
+from gatekeeper.policy import read_policy
+from gatekeeper.records import GateRecord
+from gatekeeper.redteam import BadNets, attack_success
+from gatekeeper.report import render
+from gatekeeper.rundir import RunDirectory
+from gatekeeper.steps.purify import PURIFIED
+from gatekeeper.steps.workshop import Workshop
+from gatekeeper.training import Recipe, fine_tune, predictions
+from gatekeeper.verdict import exit_code
+
+ARCHITECTURE = "gatekeeper:small-resnet"
+ATTACK = BadNets(target=0, rate=0.10)
+TRAINED_ON = 900
+SEED = 0
+RECIPE = Recipe(epochs=15, lr=0.1, batch=64, schedule="cosine")
+_LEAST = 0.95  # of accuracy and attack success, below which the victim shows nothing
+
+_CARD = f"""# Written by gatekeeper demo.
+architecture: {ARCHITECTURE}
+classes: [{", ".join(f'"{name}"' for name in CLASSES)}]
+input:
+  size: {list(SPEC.size)}
+  mean: {list(SPEC.mean)}
+  std: {list(SPEC.std)}
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demonstration:
+    """What the demo shows at the end."""
+
+    text: str
+    report: Path
+    exit_code: int
+
+
+def demonstrate(
+    out: Path, *, tell: Callable[[str], None] = lambda _: None
+) -> Demonstration:
+    """Make the victim in `out`, scan it, and compare with the truth.
+
+    Raises:
+        UsageError: `out` holds something that is not a demo.
+        GatekeeperError: the victim did not learn its backdoor.
+    """
+    if out.exists() and any(out.iterdir()):
+        message = f"{out} is not empty"
+        raise UsageError(message, hint="Remove it, or choose another --out.")
+    images = handwriting()
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(SEED))
+    train, clean = images.select(order[:TRAINED_ON]), images.select(order[TRAINED_ON:])
+    tell(f"train a victim on {len(train)} digits, {ATTACK.rate:.0%} of them poisoned")
+    victim = make_victim(train)
+    before = _truth(victim, clean)
+    if min(before) < _LEAST:
+        message = f"the victim reached only accuracy {before[0]:.3f}, attack success {before[1]:.3f}"
+        raise GatekeeperError(message, hint="Report this with your versions of torch.")
+    _lay_out(out, victim, clean)
+    job = Job(
+        model=str(out / "candidate/model.pt"), out=str(out / "run"), data=str(out / "clean")
+    )
+    record = run(job, tell=tell)
+    return _conclude(out, job, record)
+
+
+def make_victim(train: Images) -> Model:
+    """Train the built-in network on poisoned digits."""
+    with torch.random.fork_rng():
+        torch.manual_seed(SEED)
+        network = BUILT_IN[ARCHITECTURE](*SPEC.size, len(CLASSES))
+    fresh = Model(network=network, input=SPEC, classes=CLASSES, architecture=ARCHITECTURE)
+    victim, _ = fine_tune(fresh, ATTACK.poison(train, seed=SEED), RECIPE, seed=SEED)
+    return victim
+
+
+def _truth(model: Model, clean: Images) -> tuple[float, float]:
+    """Measure clean accuracy and true attack success on images that no training saw."""
+    accuracy = float((predictions(model, clean) == clean.labels).float().mean())
+    return accuracy, attack_success(model, ATTACK, clean)
+
+
+def _lay_out(out: Path, victim: Model, clean: Images) -> None:
+    """Write the candidate as a stranger would send it, and the clean images as an owner would."""
+    candidate = out / "candidate"
+    candidate.mkdir(parents=True)
+    torch.save(victim.network.state_dict(), candidate / "model.pt")
+    (candidate / "model.card.yaml").write_text(_CARD, encoding="utf-8")
+    for number, (pixels, label) in enumerate(zip(clean.pixels, clean.labels, strict=True)):
+        folder = out / "clean" / CLASSES[int(label)]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels[0].numpy()).save(folder / f"{number:04}.png")
+
+
+def _conclude(out: Path, job: Job, record: GateRecord) -> Demonstration:
+    code = exit_code(record.verdict, accept_hardened=read_policy(job.policy).accept_hardened)
+    before, after = _compare(job)
+    content = {
+        "clean_accuracy_before": before[0],
+        "clean_accuracy_after": after[0],
+        "attack_success_before": before[1],
+        "attack_success_after": after[1],
+        "exit_code": code,
+    }
+    RunDirectory(out).write_json("demo.json", content)
+    report = Path(job.out) / "report.html"
+    text = "\n".join(
+        [
+            render(record, "text"),
+            "Known only to the demo, which holds the trigger (on the held-out images):",
+            f"  true attack success  {before[1]:7.2%} -> {after[1]:7.2%}",
+            f"  clean accuracy       {before[0]:7.2%} -> {after[0]:7.2%}",
+            f"Report:     {report}",
+            f"Candidate:  {job.model}",
+            f"Numbers:    {out / 'demo.json'}",
+            f"By hand:    gatekeeper scan {job.model} --data {job.data} --out my-run",
+        ]
+    )
+    return Demonstration(text=text, report=report, exit_code=code)
+
+
+def _compare(job: Job) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Measure candidate and purified network on the images that neither training saw."""
+    work = Workshop(job, RunDirectory(Path(job.out)))
+    if work.data is None:
+        message = "the demo lost its clean images"
+        raise GatekeeperError(message)
+    held_out = work.data.verify.to(work.device)
+    before = _truth(work.candidate, held_out)
+    purified = (Path(job.out) / PURIFIED).exists()
+    return before, _truth(work.load(PURIFIED), held_out) if purified else before

@@ -1,0 +1,134 @@
+"""ONNX out, and the proof that it is the network it came from."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+
+from gatekeeper.errors import StepError
+from gatekeeper.model import Images, Model
+from gatekeeper.records import Parity
+
+INPUT, OUTPUT = "pixels", "logits"
+_MOST_BYTES = 2_000_000_000  # of one protobuf
+_BATCH = 64
+
+
+def export(model: Model, path: Path, *, metadata: dict[str, str]) -> int:
+    """Write `model` to `path` and give the opset; pixels in [0, 1] go in, logits come out.
+
+    Normalisation is inside the graph, the batch dimension is free, no path of this machine stays.
+
+    Raises:
+        StepError: torch cannot export this network, or it is larger than a protobuf may be.
+    """
+    size = sum(weight.numel() * weight.element_size() for weight in model.network.parameters())
+    if size > _MOST_BYTES:
+        message = f"the network has {size:,} bytes of weights, ONNX in one file ends at 2 GB"
+        raise StepError(message, hint="Deploy the safetensors file.")
+    view = model.clone().pixels_to_logits().cpu().float().eval()
+    example = torch.zeros(2, *model.input.size)
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                view,
+                (example,),
+                dynamo=True,
+                dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                verbose=False,
+            )
+    except Exception as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        message = f"torch cannot export {model.architecture}: {first[:300]}"
+        raise StepError(message, hint="The report stands; there is no ONNX artifact.") from error
+    if program is None:
+        message = f"torch gave no program for {model.architecture}"
+        raise StepError(message)
+    proto = program.model_proto
+    _strip(proto)
+    onnx.helper.set_model_props(proto, metadata)
+    onnx.checker.check_model(proto, full_check=True)
+    path.write_bytes(proto.SerializeToString())
+    return int(next(entry.version for entry in proto.opset_import if entry.domain == ""))
+
+
+def parity(model: Model, onnx_path: Path, images: Images) -> Parity:
+    """Compare the file with torch in FP32 on every one of `images`."""
+    view = model.clone().pixels_to_logits().cpu().float().eval()
+    session = _session(onnx_path)
+    worst, agreed = 0.0, 0
+    for index in torch.arange(len(images), device=images.pixels.device).split(_BATCH):
+        pixels = images.select(index).to("cpu").floats()
+        with torch.inference_mode():
+            expected = view(pixels).numpy()
+        (seen,) = session.run([OUTPUT], {INPUT: pixels.numpy()})
+        worst = max(worst, float(np.abs(seen - expected).max()))
+        agreed += int((seen.argmax(1) == expected.argmax(1)).sum())
+    return Parity(
+        max_abs_diff=worst, top1_agreement=agreed / len(images), samples=len(images)
+    )
+
+
+def predictions(onnx_path: Path, images: Images) -> np.ndarray:
+    """(N,) the class that the file names for each image."""
+    session = _session(onnx_path)
+    answers = [
+        session.run([OUTPUT], {INPUT: images.select(index).to("cpu").floats().numpy()})[0]
+        for index in torch.arange(len(images), device=images.pixels.device).split(_BATCH)
+    ]
+    return np.concatenate(answers).argmax(axis=1)
+
+
+def _session(path: Path) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(
+        str(path), sess_options=options, providers=["CPUExecutionProvider"]
+    )
+
+
+def _strip(proto: onnx.ModelProto) -> None:
+    """Take out stack traces and comments: they name paths of the machine that exported."""
+    proto.doc_string = ""
+    graphs = [proto.graph, *proto.functions]
+    for graph in graphs:
+        graph.doc_string = ""
+        del graph.metadata_props[:]
+        for node in graph.node:
+            node.doc_string = ""
+            del node.metadata_props[:]
+        for value in [*getattr(graph, "input", []), *getattr(graph, "output", [])]:
+            if isinstance(value, onnx.ValueInfoProto):
+                value.doc_string = ""
+                del value.metadata_props[:]
+        for value in graph.value_info:
+            value.doc_string = ""
+            del value.metadata_props[:]
+    for tensor in proto.graph.initializer:
+        tensor.doc_string = ""
+        del tensor.metadata_props[:]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter talks on stdout, which carries our result."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

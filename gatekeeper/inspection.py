@@ -1,0 +1,117 @@
+"""Static checks of many files: no torch, nothing parsed, nothing run, one line each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gatekeeper.candidate.inspect import Inspection, inspect
+from gatekeeper.errors import CandidateError
+from gatekeeper.records import to_dict
+from gatekeeper.rules import RULES
+
+_BLOCKING = ("critical", "high")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspected:
+    """One file: its inspection, or why there is none."""
+
+    path: str
+    inspection: Inspection | None
+    trouble: str
+
+    @property
+    def state(self) -> str:
+        """`blocked` outranks `unreadable` outranks `clean`."""
+        findings = self.inspection.findings if self.inspection else ()
+        if any(finding.severity in _BLOCKING for finding in findings):
+            return "blocked"
+        return "unreadable" if self.trouble else "clean"
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectedFiles:
+    """All that was asked for."""
+
+    files: tuple[Inspected, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """0 all read and clean, 1 something blocked, 3 something not readable or nothing there."""
+        states = {file.state for file in self.files}
+        if "blocked" in states:
+            return 1
+        return 3 if "unreadable" in states or not states else 0
+
+
+def inspect_all(paths: Iterable[Path]) -> InspectedFiles:
+    """Inspect files, and every file below folders."""
+    return InspectedFiles(files=tuple(_inspect(path) for path in _files(paths)))
+
+
+def tell_inspections(inspected: InspectedFiles, form: str) -> str:
+    """Write the result as `text` or `json`."""
+    if form == "json":
+        return json.dumps([_as_dict(file) for file in inspected.files], indent=2)
+    lines = [line for file in inspected.files for line in _lines(file)]
+    return "\n".join(lines) or "No file was found, so nothing was checked."
+
+
+def _files(paths: Iterable[Path]) -> Iterator[Path]:
+    for path in paths:
+        if path.is_dir():
+            # Links to folders are not followed; links to files are told by the inspection.
+            yield from sorted(entry for entry in path.rglob("*") if not _is_folder(entry))
+        else:
+            yield path
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def _inspect(path: Path) -> Inspected:
+    try:
+        inspection = inspect(path)
+    except CandidateError as error:
+        return Inspected(path=str(path), inspection=None, trouble=f"{error}. {error.hint}")
+    trouble = f"{inspection.unreadable.rstrip('.')}. {inspection.hint}".strip()
+    return Inspected(
+        path=str(path), inspection=inspection, trouble=trouble if inspection.unreadable else ""
+    )
+
+
+def _lines(file: Inspected) -> Iterator[str]:
+    if file.inspection is None:
+        yield _plain(f"{file.state:10} {file.path}: {file.trouble}")
+        return
+    artifact = file.inspection.artifact
+    yield _plain(
+        f"{file.state:10} {file.path}  {artifact.kind}  {artifact.bytes} bytes  {artifact.sha256}"
+    )
+    if file.trouble:
+        yield _plain(f"           {file.trouble}")
+    for finding in file.inspection.findings:
+        where = f" [{finding.member} @ {finding.offset}]" if finding.member else ""
+        yield _plain(f"           {finding.severity}: {finding.rule_id}: {finding.message}{where}")
+        if finding.rule_id in RULES:
+            yield f"           {RULES[finding.rule_id].remedy}"
+
+
+def _as_dict(file: Inspected) -> dict[str, Any]:
+    inspection = file.inspection
+    return {
+        "path": file.path,
+        "state": file.state,
+        "trouble": file.trouble,
+        "artifact": to_dict(inspection.artifact) if inspection else None,
+        "findings": [to_dict(finding) for finding in inspection.findings] if inspection else [],
+    }
+
+
+def _plain(text: str) -> str:
+    return "".join(sign if sign.isprintable() else "�" for sign in text)

@@ -1,0 +1,110 @@
+"""The one path, written downwards: read, screen, purify, verify, export, conclude."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from gatekeeper import __version__
+from gatekeeper.job import Job
+from gatekeeper.records import GateRecord
+from gatekeeper.report import read_record
+from gatekeeper.rundir import RunDirectory, sha256_file
+from gatekeeper.steps.conclude import conclude
+from gatekeeper.steps.export import export
+from gatekeeper.steps.purify import purify
+from gatekeeper.steps.read import read
+from gatekeeper.steps.screen import screen
+from gatekeeper.steps.verify import verify
+from gatekeeper.steps.workshop import Workshop
+
+Step = Callable[[Workshop], list[str]]
+STEPS: dict[str, Step] = {
+    "read": read,
+    "screen": screen,
+    "purify": purify,
+    "verify": verify,
+    "export": export,
+    "conclude": conclude,
+}
+_RUN = "run.json"
+
+
+def run(
+    job: Job, *, resume: bool = False, tell: Callable[[str], None] = lambda _: None
+) -> GateRecord:
+    """Take a candidate through the gate and give the record of it.
+
+    Raises:
+        UsageError: policy, card, configuration or data are wrong (exit 2).
+        GatekeeperError: the gate itself could not finish (exit 3).
+    """
+    with RunDirectory.open(Path(job.out), resume=resume) as room:
+        work = begin(job, room, tell)
+        for name in STEPS:
+            take(name, work)
+        return read_record(room.file("record.json").read_text(encoding="utf-8"), job.out)
+
+
+def begin(job: Job, room: RunDirectory, tell: Callable[[str], None]) -> Workshop:
+    """Check all that the operator gave before any foreign byte is read."""
+    work = Workshop(job, room, tell)
+    _ = work.policy, work.card, work.device
+    work.check_data()
+    if not room.file(_RUN).exists():
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+        room.write_json(_RUN, {"started_at": started, "job": asdict(job)})
+    return work
+
+
+def take(name: str, work: Workshop) -> bool:
+    """Take one step, unless it is done with the same inputs; tell whether it was taken."""
+    key = _key(name, work)
+    if work.room.is_done(name, key):
+        work.tell(f"{name}: kept from the earlier run")
+        return False
+    work.tell(name)
+    work.notes.errors.clear()
+    work.notes.skipped.clear()
+    started = time.perf_counter()
+    files = STEPS[name](work)
+    work.room.finish(
+        name,
+        key=key,
+        files=files,
+        seconds=round(time.perf_counter() - started, 3),
+        notes={"errors": list(work.notes.errors), "skipped": list(work.notes.skipped)},
+    )
+    return True
+
+
+def _key(name: str, work: Workshop) -> str:
+    """Digest what the step depends on: the job, its files by content, and the step before."""
+    order = list(STEPS)
+    position = order.index(name)
+    earlier = work.room.state().get(order[position - 1]) if position else None
+    given: dict[str, Any] = {
+        "step": name,
+        "tool": __version__,
+        "candidate": _digest(work.job.model),
+        "card": work.card.sha256,
+        "policy": work.policy.sha256,
+        "method": work.job.method,
+        "seed": work.job.seed,
+        "device": str(work.device),
+        "data": work.data_digest if position else None,
+        "earlier": asdict(earlier) if earlier else None,
+    }
+    if given["earlier"]:
+        given["earlier"].pop("seconds")
+    return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()
+
+
+def _digest(path: str) -> str:
+    return sha256_file(Path(path)) if Path(path).is_file() else ""

@@ -1,0 +1,60 @@
+"""Turns what the command line and `gatekeeper.yaml` say into one job."""
+
+from __future__ import annotations
+
+import re
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from gatekeeper.config import Config, find_config
+from gatekeeper.errors import CandidateError, UsageError
+from gatekeeper.policy import read_policy
+from gatekeeper.rundir import sha256_file
+from gatekeeper.job import METHODS, Job
+
+
+def plan(model: Path, **given: Any) -> Job:
+    """Fill what was not given from the organisation's configuration.
+
+    Raises:
+        UsageError: an option is impossible.
+        CandidateError: there is no such candidate.
+    """
+    if not model.exists() and not model.is_symlink():
+        message = f"no file {model}"
+        raise CandidateError(message, hint="Check the path of the candidate.")
+    config = find_config(Path.cwd())
+    defaults = {
+        "data": config.data,
+        "verify_data": config.verify_data,
+        "card": _card(config, model),
+        "policy": config.policy or "default",
+    }
+    if "data" in given:
+        # The configured verification images belong to the configured data.
+        defaults["verify_data"] = None
+    chosen = {**defaults, **given}
+    if (method := chosen.get("method")) and method not in METHODS:
+        message = f"no purification method {method!r}"
+        raise UsageError(message, hint=f"Use one of: {', '.join(METHODS)}.")
+    read_policy(str(chosen["policy"]))
+    out = chosen.pop("out", None) or _default_out(config, model)
+    texts = {name: _text(value) for name, value in chosen.items()}
+    return Job(model=str(model), out=str(out), **texts)
+
+
+def _text(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value
+
+
+def _card(config: Config, model: Path) -> Path | None:
+    matches = (card for pattern, card in config.cards.items() if fnmatch(model.name, pattern))
+    return next(matches, None)
+
+
+def _default_out(config: Config, model: Path) -> Path:
+    root = config.out or Path("gatekeeper-runs")
+    digest = sha256_file(model)[:8] if model.is_file() else "unread"
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", model.stem)[:80].lstrip(".-") or "model"
+    return root / f"{name}-{digest}"

@@ -1,0 +1,21 @@
+"""What every purifier is: a function from a network and clean images to a network and its story."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from gatekeeper.model import Images, Model
+from gatekeeper.records import Epoch, Purification
+
+OnEpoch = Callable[[Epoch], None]
+
+
+class Purifier(Protocol):
+    """Gives a new model; the one it was lent stays as it was."""
+
+    def __call__(
+        self, model: Model, clean: Images, *, seed: int, on_epoch: OnEpoch | None = None
+    ) -> tuple[Model, Purification]:
+        """Purify `model` on `clean`; raises StepError where the method cannot serve it."""
+        ...

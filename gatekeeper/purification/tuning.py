@@ -1,0 +1,63 @@
+"""Tunes by a recipe and tells the story; what plain and sharpness-aware fine-tuning share."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+
+import torch
+
+from gatekeeper.model import Images, Model
+from gatekeeper.purification.interface import OnEpoch
+from gatekeeper.records import Attempt, Purification, Setting
+from gatekeeper.training import Recipe, fine_tune
+
+
+def tune(
+    method: str,
+    model: Model,
+    clean: Images,
+    recipe: Recipe,
+    *,
+    seed: int,
+    validation: Images | None = None,
+    on_epoch: OnEpoch | None = None,
+) -> tuple[Model, Purification]:
+    """Fine-tune by `recipe`; where a GPU is out of memory, halve the batch once and say so.
+
+    Raises:
+        Diverged: the loss became NaN or infinite.
+    """
+    started = time.perf_counter()
+    message = "the only attempt"
+    try:
+        tuned, history = fine_tune(
+            model, clean, recipe, seed=seed, validation=validation, on_epoch=on_epoch
+        )
+    except torch.cuda.OutOfMemoryError:
+        torch.cuda.empty_cache()
+        recipe = Recipe(**{**asdict(recipe), "batch": max(1, recipe.batch // 2)})
+        message = f"the GPU was out of memory, so the batch was halved to {recipe.batch}"
+        tuned, history = fine_tune(
+            model, clean, recipe, seed=seed, validation=validation, on_epoch=on_epoch
+        )
+    settings: dict[str, Setting] = {**asdict(recipe), "images": len(clean)}
+    seconds = time.perf_counter() - started
+    attempt = Attempt(
+        method=method,
+        settings=settings,
+        seconds=seconds,
+        outcome="accepted",
+        message=message,
+        history=history,
+    )
+    purification = Purification(
+        method=method,
+        settings=settings,
+        seed=seed,
+        device=str(model.device),
+        seconds=seconds,
+        attempts=(attempt,),
+        stopped_because="one fixed setting was asked for",
+    )
+    return tuned, purification

@@ -1,0 +1,148 @@
+"""Every rule that the gate can report: what it means, and what to do about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gatekeeper.records import Severity
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """One rule as people read it."""
+
+    id: str
+    title: str
+    explanation: str
+    remedy: str
+    severity: Severity
+
+
+_ALL = (
+    Rule(
+        id="code-execution",
+        title="Loading the file would run code",
+        explanation="A pickle inside the file names something that is not on the short list of "
+        "harmless tensor constructors. Ordinary loaders would import and call it. The gate did "
+        "not: the file was not parsed any further.",
+        remedy="Do not load this file anywhere. Ask its maker for a state dict or .safetensors.",
+        severity="critical",
+    ),
+    Rule(
+        id="hidden-pickle",
+        title="A pickle where none belongs",
+        explanation="A pickle stands in a place that ordinary savers leave to other content.",
+        remedy="Do not load this file anywhere. Ask its maker for a .safetensors file.",
+        severity="critical",
+    ),
+    Rule(
+        id="archive-structure",
+        title="The archive is not what it seems",
+        explanation="Member names leave the archive, stand twice, or differ between the archive's "
+        "two directories, so that two readers may see two different files.",
+        remedy="Do not unpack it. Ask its maker to save the model again with an ordinary torch.",
+        severity="high",
+    ),
+    Rule(
+        id="malformed-tensor",
+        title="A tensor does not fit its storage",
+        explanation="Size, stride and offset of a tensor reach outside of the bytes it came with.",
+        remedy="Do not load this file anywhere. Ask its maker for a .safetensors file.",
+        severity="critical",
+    ),
+    Rule(
+        id="non-finite-weights",
+        title="Weights that are NaN or infinite",
+        explanation="Such a network gives meaningless answers, at once or on some inputs.",
+        remedy="Ask for a checkpoint from before training diverged.",
+        severity="high",
+    ),
+    Rule(
+        id="all-zero-layer",
+        title="A layer whose weights are all zero",
+        explanation="The layer passes nothing on: the file is damaged or was saved untrained.",
+        remedy="Ask for the trained checkpoint.",
+        severity="medium",
+    ),
+    Rule(
+        id="norm-outlier",
+        title="A unit whose weights stand out",
+        explanation="The norm of this unit's weights, BatchNorm folded in, lies far above the "
+        "median of its layer. Units that carry a backdoor often do; so do some of clean networks, "
+        "so this flags a unit and decides nothing.",
+        remedy="Look whether purification brought it back to its layer (norms before and after).",
+        severity="low",
+    ),
+    Rule(
+        id="class-row-outlier",
+        title="A class whose last-layer row stands out",
+        explanation="Norm, mean or bias of this class's row in the last layer lies far from those "
+        "of the other classes. The target class of a backdoor often looks so; so do rare classes.",
+        remedy="Compare with the classes that recovered triggers lead to.",
+        severity="low",
+    ),
+    Rule(
+        id="small-trigger",
+        title="A class that is too easy to reach",
+        explanation="The gate found a pattern that forces this class while it changes less of the "
+        "image than the policy's smallest_trigger_area. Clean networks need more.",
+        remedy="Deploy the hardened artifact only, or ask for a model trained on data you trust.",
+        severity="high",
+    ),
+)
+
+_METRIC_RULES = (
+    (
+        "clean_accuracy",
+        "Accuracy on held-out clean images",
+        "The share of held-out clean images that are classified as labelled.",
+        "Check the card (normalisation, order of classes) before you blame the model.",
+    ),
+    (
+        "clean_accuracy_drop",
+        "Accuracy lost by purification",
+        "Accuracy of the candidate minus that of the network judged, on the same images.",
+        "Give more clean images (--data), or a gentler method (--purify).",
+    ),
+    (
+        "worst_class_recall",
+        "Recall of the worst class",
+        "The smallest share, among classes with enough images, that is recognised as its class.",
+        "Look at the per-class recall in the report.",
+    ),
+    (
+        "worst_class_recall_drop",
+        "Recall lost by the worst class",
+        "The largest loss of recall among classes with enough images, as observed.",
+        "Give more clean images of that class.",
+    ),
+    (
+        "recovered_trigger_success",
+        "Success of the recovered triggers",
+        "How often the triggers that the gate recovered from the candidate, those smaller than "
+        "the policy's area, still force their class on the network judged.",
+        "Purify with more clean images, or reject the model.",
+    ),
+    (
+        "smallest_trigger_area",
+        "Smallest trigger that forces a class",
+        "The share of the image that a fresh search must change to force some class on 90 % of "
+        "images. The smaller, the easier the network is to steer.",
+        "Purify with more clean images, or reject the model.",
+    ),
+    (
+        "onnx_top1_agreement",
+        "The ONNX file and torch agree",
+        "How often the exported file and the network it came from name the same class, on real "
+        "held-out images.",
+        "Report this with the architecture: the export is not faithful.",
+    ),
+)
+METRICS = tuple(name for name, *_ in _METRIC_RULES)
+
+RULES: dict[str, Rule] = {rule.id: rule for rule in _ALL} | {
+    f"check/{name}": Rule(
+        id=f"check/{name}", title=title, explanation=explanation, remedy=remedy, severity="high"
+    )
+    for name, title, explanation, remedy in _METRIC_RULES
+}

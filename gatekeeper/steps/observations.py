@@ -1,0 +1,43 @@
+"""Keeps what was observed of a network in the run directory, as safetensors and never as pickle."""
+
+from __future__ import annotations
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from gatekeeper.rundir import RunDirectory
+from gatekeeper.triggers import Trigger
+from gatekeeper.verification import Observation
+
+
+def save_observation(observation: Observation, room: RunDirectory, name: str) -> None:
+    """Write predictions and triggers into the run's file `name`."""
+    triggers = observation.triggers
+    facts = [[t.target, t.area, t.success, float(t.reached)] for t in triggers]
+    tensors = {
+        "predictions": observation.predictions.contiguous(),
+        "masks": torch.stack([t.mask for t in triggers]),  # (K, H, W)
+        "patterns": torch.stack([t.pattern for t in triggers]),  # (K, C, H, W)
+        "facts": torch.tensor(facts, dtype=torch.float64),  # (K, 4)
+    }
+    with room.writing(name) as partial:
+        save_file(tensors, partial)
+
+
+def load_observation(room: RunDirectory, name: str) -> Observation:
+    """Read back what `save_observation` wrote."""
+    tensors = load_file(room.file(name))
+    triggers = tuple(
+        Trigger(
+            target=int(target),
+            mask=mask,
+            pattern=pattern,
+            area=area,
+            success=success,
+            reached=bool(reached),
+        )
+        for (target, area, success, reached), mask, pattern in zip(
+            tensors["facts"].tolist(), tensors["masks"], tensors["patterns"], strict=True
+        )
+    )
+    return Observation(predictions=tensors["predictions"], triggers=triggers)

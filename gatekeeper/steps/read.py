@@ -1,0 +1,86 @@
+"""Read: what kind of file is it, what is wrong with it, and which tensors does it hold?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import BinaryIO
+
+from gatekeeper.candidate.inspect import Inspection, inspect_stream, private_copy
+from gatekeeper.candidate.loading import non_finite
+from gatekeeper.candidate.quarantine import extract
+from gatekeeper.errors import CandidateError, StepError
+from gatekeeper.records import Artifact, Finding, to_dict
+from gatekeeper.steps.workshop import Workshop
+
+WEIGHTS = "weights.safetensors"
+_BLOCKING = frozenset({"critical", "high"})
+
+
+def read(work: Workshop) -> list[str]:
+    """Write `candidate.json` and, where the file is safe to parse, `weights.safetensors`."""
+    path = Path(work.job.model)
+    work.room.file(WEIGHTS).unlink(missing_ok=True)
+    try:
+        # The bytes that are hashed are the bytes that are parsed, whatever happens to the file.
+        stream = private_copy(path, work.room.path)
+    except CandidateError as error:
+        artifact = Artifact(path=str(path), kind="unreadable", sha256="", bytes=0)
+        work.notes.errors.append(_line(str(error), error.hint))
+        return _write(work, artifact, (), ())
+    with stream:
+        inspection = inspect_stream(stream, str(path))
+        protections = _parse(work, stream, inspection)
+    findings = inspection.findings
+    if work.room.file(WEIGHTS).exists():
+        findings = (*findings, *non_finite(work.room.file(WEIGHTS)))
+    return _write(work, inspection.artifact, findings, protections)
+
+
+def _parse(work: Workshop, stream: BinaryIO, inspection: Inspection) -> tuple[str, ...]:
+    """Let the quarantine child write the weights; say why where it may not or cannot."""
+    if any(finding.severity in _BLOCKING for finding in inspection.findings):
+        work.notes.skipped.append("The file was not parsed: a static finding forbids it.")
+        return ()
+    if inspection.unreadable:
+        work.notes.errors.append(_line(inspection.unreadable, inspection.hint))
+        return ()
+    try:
+        with work.room.writing(WEIGHTS) as partial:
+            extraction = extract(
+                stream, inspection.artifact.kind, partial, weights_key=work.card.weights_key
+            )
+    except CandidateError as error:
+        work.notes.errors.append(_line(str(error), error.hint))
+        return ()
+    return extraction.protections
+
+
+def _loadable(work: Workshop) -> bool:
+    """Tell whether the tensors fit an architecture that we know."""
+    if not work.room.file(WEIGHTS).exists():
+        return False
+    try:
+        return bool(work.candidate.classes)
+    except StepError as error:
+        work.notes.errors.append(_line(str(error), error.hint))
+        return False
+
+
+def _line(message: str, hint: str) -> str:
+    return f"{message.rstrip('.')}. {hint}".strip()
+
+
+def _write(
+    work: Workshop,
+    artifact: Artifact,
+    findings: tuple[Finding, ...],
+    protections: tuple[str, ...],
+) -> list[str]:
+    content = {
+        "artifact": to_dict(artifact),
+        "findings": [to_dict(finding) for finding in findings],
+        "protections": list(protections),
+        "loadable": _loadable(work),
+    }
+    work.room.write_json("candidate.json", content)
+    return ["candidate.json", *([WEIGHTS] if work.room.file(WEIGHTS).exists() else [])]

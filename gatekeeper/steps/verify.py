@@ -1,0 +1,99 @@
+"""Verify: measure candidate and purified network on the same held-out images."""
+
+from __future__ import annotations
+
+from gatekeeper.model import Model
+from gatekeeper.records import Measure, Subject, TriggerRecord, Verification, to_dict
+from gatekeeper.steps.observations import load_observation, save_observation
+from gatekeeper.steps.purify import PURIFIED
+from gatekeeper.steps.screen import OBSERVATION
+from gatekeeper.steps.workshop import CleanData, Workshop
+from gatekeeper.trigger_pictures import picture
+from gatekeeper.triggers import Trigger, hits
+from gatekeeper.verification import Observation, measure, observe
+
+_PICTURES = 4  # a report of a thousand classes stays readable
+
+
+def verify(work: Workshop) -> list[str]:
+    """Write `verification.json`: the measures before and after, and the recovered triggers."""
+    data = work.data if work.has_weights else None
+    if data is None:
+        why = "no clean images; give --data DIR." if work.has_weights else "no weights were read."
+        work.notes.errors.append(f"Nothing was verified: {why}")
+        work.room.write_json("verification.json", {"verification": None, "triggers": []})
+        return ["verification.json"]
+    if not work.room.file(OBSERVATION).exists():
+        work.notes.errors.append("Nothing was verified: the candidate could not be observed.")
+        work.room.write_json("verification.json", {"verification": None, "triggers": []})
+        return ["verification.json"]
+    candidate = load_observation(work.room, OBSERVATION)
+    files = ["verification.json"]
+    before = _measure(work, data, work.candidate, candidate, candidate)
+    after: dict[str, Measure] | None = None
+    purified: Model | None = None
+    triggers: list[TriggerRecord] = []
+    if work.room.file(PURIFIED).exists():
+        purified = work.load(PURIFIED)
+        work.tell("recover triggers from the purified network")
+        images = data.verify.to(work.device)
+        observation = observe(purified, images, seed=work.seed_for("observe"))
+        save_observation(observation, work.room, "purified-observation.safetensors")
+        files.append("purified-observation.safetensors")
+        after = _measure(work, data, purified, observation, candidate)
+        triggers = _describe(work, data, purified, observation, None, "purified")
+    triggers = [*_describe(work, data, work.candidate, candidate, purified, "candidate"), *triggers]
+    content = {
+        "verification": to_dict(Verification(before=before, after=after)),
+        "triggers": [to_dict(trigger) for trigger in triggers],
+    }
+    work.room.write_json("verification.json", content)
+    return files
+
+
+def _measure(
+    work: Workshop,
+    data: CleanData,
+    model: Model,
+    observed: Observation,
+    candidate: Observation,
+) -> dict[str, Measure]:
+    return measure(
+        model,
+        data.verify.to(work.device),
+        observed,
+        candidate=candidate,
+        trigger_area=work.trigger_area,
+        min_samples_per_class=work.policy.min_samples_per_class,
+    )
+
+
+def _describe(
+    work: Workshop,
+    data: CleanData,
+    model: Model,
+    observation: Observation,
+    purified: Model | None,
+    subject: Subject,
+) -> list[TriggerRecord]:
+    """Measure each recovered trigger on all held-out images; draw the smallest ones."""
+    images = data.verify.to(work.device)
+    by_size = sorted(observation.triggers, key=lambda trigger: (not trigger.reached, trigger.area))
+    return [
+        TriggerRecord(
+            target=trigger.target,
+            target_class=model.classes[trigger.target],
+            area=trigger.area if trigger.reached else None,
+            success=_success(model, trigger, data, work),
+            success_after=_success(purified, trigger, data, work) if purified else None,
+            reached=trigger.reached,
+            subject=subject,
+            picture=picture(trigger, images) if rank < _PICTURES and trigger.reached else "",
+        )
+        for rank, trigger in enumerate(by_size)
+    ]
+
+
+def _success(model: Model, trigger: Trigger, data: CleanData, work: Workshop) -> float | None:
+    won, shown = hits(model, trigger, data.verify.to(work.device))
+    return won / shown if shown else None

@@ -1,0 +1,183 @@
+"""What a step works with: the job, the policy, the card, the images, and the run directory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from gatekeeper.candidate.loading import load
+from gatekeeper.card import EMPTY, Card, beside, read_card
+from gatekeeper.data import read_images, split
+from gatekeeper.errors import CardError, DataError, StepError, UsageError
+from gatekeeper.job import Job
+from gatekeeper.model import Images, Model
+from gatekeeper.policy import Policy, read_policy
+from gatekeeper.records import DataRecord
+from gatekeeper.rundir import RunDirectory
+
+PURIFY_SHARE = 0.4
+# 29 single-target backdoors needed 0.001 to 0.016 of the image, 36 clean networks 0.016 to 0.07.
+DEFAULT_TRIGGER_AREA = 0.015
+
+
+@dataclass(frozen=True, kw_only=True)
+class CleanData:
+    """Clean images in two parts that never meet."""
+
+    purify: Images
+    verify: Images
+    record: DataRecord
+
+
+@dataclass
+class Notes:
+    """What a step has to confess: `errors` keep the run from a PASS, `skipped` are told."""
+
+    errors: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+
+class Workshop:
+    """Opens what a step needs, once, when it is asked for."""
+
+    def __init__(
+        self, job: Job, room: RunDirectory, tell: Callable[[str], None] = lambda _: None
+    ) -> None:
+        """Work for `job` in `room`; `tell` hears one line of progress at a time."""
+        self.job = job
+        self.room = room
+        self.tell = tell
+        self.notes = Notes()
+
+    @cached_property
+    def policy(self) -> Policy:
+        """The policy that judges."""
+        return read_policy(self.job.policy)
+
+    @cached_property
+    def card(self) -> Card:
+        """The operator's card, else the one that came with the candidate, else an empty one."""
+        if self.job.card:
+            return read_card(Path(self.job.card), trusted=True)
+        found = beside(Path(self.job.model))
+        return read_card(found, trusted=False) if found else EMPTY
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where networks run.
+
+        Raises:
+            UsageError: a GPU was asked for and there is none.
+        """
+        name = self.job.device
+        if name == "auto":
+            name = "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            device = torch.device(name)
+        except RuntimeError:
+            message = f"no such device: {name}"
+            raise UsageError(message, hint="Use auto, cpu, cuda or cuda:N.") from None
+        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+            message = f"device {name} was asked for, but PyTorch sees no such GPU"
+            raise UsageError(message, hint="Use --device cpu, or mend the driver.")
+        return device
+
+    @property
+    def trigger_area(self) -> float:
+        """Share of the image below which a trigger is too small to be natural."""
+        bound = self.policy.require.get("smallest_trigger_area")
+        return DEFAULT_TRIGGER_AREA if bound is None or bound.at_least is None else bound.at_least
+
+    @property
+    def has_weights(self) -> bool:
+        """Tell whether the candidate could be read and its architecture is known."""
+        return bool(self.room.read_json("candidate.json")["loadable"])
+
+    @property
+    def data_digest(self) -> str | None:
+        """Digest of the clean images, where the run can use any."""
+        return self.data.record.sha256 if self.has_weights and self.data else None
+
+    def check_data(self) -> None:
+        """Refuse data that is not there before any foreign byte is read.
+
+        Raises:
+            DataError: a path that was given does not exist.
+        """
+        for path in (self.job.data, self.job.verify_data):
+            if path is not None and not Path(path).exists():
+                message = f"no clean images at {path}"
+                raise DataError(message)
+        if self.job.verify_data is not None and self.job.data is None:
+            message = "--verify-data needs --data"
+            raise UsageError(message, hint="Give --data DIR as well.")
+
+    @cached_property
+    def data(self) -> CleanData | None:
+        """The clean images, split once by seed; None where none were given.
+
+        Raises:
+            DataError: they cannot be read or do not fit the network's head.
+        """
+        if self.job.data is None:
+            return None
+        model = self.candidate
+        images, digest = read_images(Path(self.job.data), model.input, classes=self.card.classes)
+        if len(images.classes) != len(model.classes):
+            message = (
+                f"{self.job.data} has {len(images.classes)} classes, "
+                f"the network has {len(model.classes)}"
+            )
+            raise DataError(message, hint="Give one folder per class of the network.")
+        purify, verify = split(images, seed=self.seed_for("split"), first=PURIFY_SHARE)
+        if self.job.verify_data is not None:
+            purify = images
+            verify, second = read_images(
+                Path(self.job.verify_data), model.input, classes=images.classes
+            )
+            digest = hashlib.sha256(f"{digest}:{second}".encode()).hexdigest()
+        record = DataRecord(
+            path=self.job.data,
+            sha256=digest,
+            samples=len(purify) + len(verify),
+            classes=images.classes,
+            purify=len(purify),
+            verify=len(verify),
+        )
+        return CleanData(purify=purify, verify=verify, record=record)
+
+    @cached_property
+    def candidate(self) -> Model:
+        """The candidate as a network on the device.
+
+        Raises:
+            CardError: the operator's card does not fit.
+            StepError: nobody said what architecture it is, and none fits.
+        """
+        return self.load("weights.safetensors")
+
+    def load(self, name: str) -> Model:
+        """Load the weights in the run's file `name` into the candidate's architecture."""
+        try:
+            model = load(self.room.file(name), self.card, classes=self._folder_classes())
+        except CardError as error:
+            if self.job.card or self.card.architecture:
+                raise
+            raise StepError(str(error), hint=error.hint or "Give --card FILE.") from error
+        return replace(model, network=model.network.to(self.device))
+
+    def seed_for(self, purpose: str) -> int:
+        """Draw the seed of one step from the run's, so that steps can be repeated alone."""
+        digest = hashlib.sha256(f"{self.job.seed}:{purpose}".encode()).digest()
+        return int.from_bytes(digest[:4], "big") & 0x7FFFFFFF
+
+    def _folder_classes(self) -> tuple[str, ...] | None:
+        if self.job.data is None or not Path(self.job.data).is_dir():
+            return None
+        names = [entry.name for entry in Path(self.job.data).iterdir() if entry.is_dir()]
+        return tuple(sorted(name for name in names if not name.startswith("."))) or None

@@ -1,0 +1,203 @@
+"""The one training loop: evaluate, fine-tune, plainly or sharpness-aware."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gatekeeper.augmentation import augment
+from gatekeeper.errors import StepError
+from gatekeeper.model import Images, Model
+from gatekeeper.precision import autocast
+from gatekeeper.records import Epoch
+from gatekeeper.sam import SharpnessAware
+
+Schedule = Literal["constant", "cosine", "reference"]
+Precision = Literal["auto", "fp32", "bf16"]
+# The published code steps a cosine of this period once per iteration, so it goes up again.
+REFERENCE_PERIOD = 100
+BatchNorm = nn.modules.batchnorm._BatchNorm
+
+
+class Diverged(StepError):  # noqa: N818 - it is what happened, and it is caught by name
+    """The loss became NaN or infinite."""
+
+    hint = "Use a smaller learning rate or rho."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How to train; `rho` = 0 is plain SGD, above it the adaptive sharpness-aware step."""
+
+    epochs: int
+    lr: float
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    batch: int = 256
+    schedule: Schedule = "cosine"
+    label_smoothing: float = 0.0
+    rho: float = 0.0
+    crop_padding: int = 0  # pixels
+    flip: bool = False
+    clip: float = 0.0  # largest gradient norm; 0: none
+    precision: Precision = "auto"
+
+
+def fine_tune(
+    model: Model,
+    images: Images,
+    recipe: Recipe,
+    *,
+    seed: int,
+    validation: Images | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
+) -> tuple[Model, tuple[Epoch, ...]]:
+    """Train a copy of `model` on `images` and give it in eval mode, with its history.
+
+    Raises:
+        Diverged: the loss became NaN or infinite.
+    """
+    tuned = model.clone()
+    trainer = _Trainer(tuned, images.to(model.device), recipe, seed)
+    history = []
+    for epoch in range(recipe.epochs):
+        loss, rate = trainer.epoch()
+        accuracy = None
+        if validation is not None:
+            accuracy = float((predictions(tuned, validation) == validation.labels.cpu()).float().mean())
+        line = Epoch(epoch=epoch + 1, loss=loss, learning_rate=rate, accuracy=accuracy)
+        history.append(line)
+        if on_epoch is not None:
+            on_epoch(line)
+    tuned.network.eval()
+    tuned.network.zero_grad(set_to_none=True)
+    return tuned, tuple(history)
+
+
+class _Trainer:
+    """One run of training: the optimiser, the schedule, the chance."""
+
+    def __init__(self, model: Model, images: Images, recipe: Recipe, seed: int) -> None:
+        self.recipe = recipe
+        self.images = images
+        self.view = model.pixels_to_logits().to(model.device)
+        self.network = model.network
+        parameters = [weight.requires_grad_(True) for weight in self.network.parameters()]
+        self.optimiser = torch.optim.SGD(
+            parameters,
+            lr=recipe.lr,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+            foreach=True,
+        )
+        self.parameters = parameters
+        self.sharp = SharpnessAware(parameters, rho=recipe.rho)
+        self.generator = torch.Generator().manual_seed(seed)
+        self.taken = 0
+        self.total = recipe.epochs * len(self._batches(torch.arange(len(images))))
+
+    def epoch(self) -> tuple[float, float]:
+        """Pass once over the images; give the mean loss and the last learning rate."""
+        self.network.train()
+        order = torch.randperm(len(self.images), generator=self.generator)
+        losses = []
+        rate = self.recipe.lr
+        for index in self._batches(order):
+            rate = learning_rate(self.recipe, self.taken, self.total)
+            for group in self.optimiser.param_groups:
+                group["lr"] = rate
+            batch = self.images.select(index.to(self.images.pixels.device))
+            pixels = augment(
+                batch.floats(), self.recipe.crop_padding, self.recipe.flip, self.generator
+            )
+            losses.append(self._step(pixels, batch.labels))
+            self.taken += 1
+        loss = float(torch.stack(losses).mean())
+        if not math.isfinite(loss):
+            message = f"the loss became {loss} after {self.taken} steps"
+            raise Diverged(message)
+        return loss, rate
+
+    def _batches(self, order: Tensor) -> list[Tensor]:
+        """Cut into batches; a last one of a single image joins the one before it."""
+        batches = list(order.split(self.recipe.batch))
+        if len(batches) > 1 and len(batches[-1]) == 1:
+            batches[-2:] = [torch.cat(batches[-2:])]
+        return batches
+
+    def _step(self, pixels: Tensor, labels: Tensor) -> Tensor:
+        loss = self._gradient(pixels, labels)
+        if self.recipe.rho > 0:
+            self.sharp.climb()
+            # Perturbed weights would pollute the statistics we export with.
+            with frozen_running_stats(self.network):
+                self._gradient(pixels, labels)
+            self.sharp.come_back()
+        if self.recipe.clip > 0:
+            torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip, foreach=True)
+        self.optimiser.step()
+        return loss
+
+    def _gradient(self, pixels: Tensor, labels: Tensor) -> Tensor:
+        self.optimiser.zero_grad(set_to_none=True)
+        with autocast(pixels.device, self.recipe.precision):
+            answer = self.view(pixels)
+        loss = F.cross_entropy(
+            answer.float(), labels, label_smoothing=self.recipe.label_smoothing
+        )
+        loss.backward()
+        return loss.detach()
+
+
+def learning_rate(recipe: Recipe, step: int, total: int) -> float:
+    """Learning rate of `step` (from 0) of `total`."""
+    if recipe.schedule == "constant":
+        return recipe.lr
+    period = REFERENCE_PERIOD if recipe.schedule == "reference" else max(total, 1)
+    return recipe.lr * (1 + math.cos(math.pi * step / period)) / 2
+
+
+@contextmanager
+def frozen_running_stats(network: nn.Module) -> Iterator[None]:
+    """Let BatchNorm use batch statistics without updating its running ones."""
+    norms = [
+        module
+        for module in network.modules()
+        if isinstance(module, BatchNorm) and module.track_running_stats
+    ]
+    try:
+        for norm in norms:
+            norm.track_running_stats = False
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
+
+
+@torch.inference_mode()
+def logits(model: Model, images: Images, *, batch: int = 256) -> Tensor:
+    """(N, classes) float32 on the CPU, in eval mode; the network's mode is put back."""
+    device = model.device
+    view = model.pixels_to_logits().to(device)
+    training = model.network.training
+    view.eval()
+    try:
+        answers = [
+            view(images.select(index).to(device).floats()).float().cpu()
+            for index in torch.arange(len(images), device=images.pixels.device).split(batch)
+        ]
+    finally:
+        model.network.train(training)
+    return torch.cat(answers) if answers else torch.empty(0, len(model.classes))
+
+
+def predictions(model: Model, images: Images) -> Tensor:
+    """(N,) int64 on the CPU: the class with the largest logit."""
+    return logits(model, images).argmax(dim=1)

@@ -1,0 +1,177 @@
+"""Holds measures and findings against the policy. Pure: no torch, no clock, no files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+
+from gatekeeper.checks import check_all
+from gatekeeper.policy import Policy
+from gatekeeper.records import (
+    Check,
+    Finding,
+    Skipped,
+    Subject,
+    Verdict,
+    Verification,
+    WaiverRecord,
+)
+
+# A file with one of these was not parsed, whatever the policy forbids.
+ALWAYS_FORBIDDEN = frozenset(
+    {"code-execution", "hidden-pickle", "archive-structure", "malformed-tensor"}
+)
+EXIT_CODES = {"pass": 0, "reject": 1, "undecided": 3}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """The verdict and all that led to it; `deploy` names the network that may be deployed."""
+
+    verdict: Verdict
+    checks: tuple[Check, ...]
+    waivers: tuple[WaiverRecord, ...]
+    findings: tuple[Finding, ...]
+    deploy: Subject | None
+
+
+def judge(
+    policy: Policy,
+    *,
+    artifact_sha256: str,
+    findings: Sequence[Finding],
+    verification: Verification | None,
+    samples: int,
+    class_counts: dict[str, int],
+    skipped: Sequence[Skipped],
+    errors: Sequence[str] = (),
+    today: date,
+) -> Judgement:
+    """Decide. A forbidden finding outranks an error, an error outranks what was skipped.
+
+    Args:
+        policy: what is required.
+        artifact_sha256: digest of the candidate, which waivers are bound to.
+        findings: of inspection and screens.
+        verification: measures before and after, None where nothing could be verified.
+        samples: held-out images.
+        class_counts: held-out images by class.
+        skipped: what was not checked.
+        errors: what could not be done; any of them keeps the run from a pass.
+        today: the day on which waivers are held against their expiry.
+    """
+    waivers, judged = _waive(policy, artifact_sha256, findings, today)
+    checks = check_all(policy, verification, samples)
+    forbidden = [f for f in judged if not f.waived and _is_forbidden(f, policy)]
+    expired = [
+        f"The waiver for {w.rule} ({w.owner}) expired on {w.expires}."
+        for w in waivers
+        if w.state == "expired"
+    ]
+    if forbidden:
+        told = [f"{finding.rule_id}: {finding.message}" for finding in forbidden]
+        verdict = Verdict(decision="reject", reasons=(*told, *expired))
+        deploy = None
+    else:
+        verdict, deploy = _decide(policy, checks, errors)
+        scarce = _scarce(policy, class_counts)
+        verdict = replace(verdict, reasons=(*verdict.reasons, *expired, *scarce))
+    return Judgement(
+        verdict=verdict, checks=checks, waivers=waivers, findings=judged, deploy=deploy
+    )
+
+
+def exit_code(verdict: Verdict, *, accept_hardened: bool) -> int:
+    """Give 0 for pass, 1 for reject, 3 for undecided; hardened as the policy accepts it."""
+    if verdict.decision == "hardened":
+        return 0 if accept_hardened else 1
+    return EXIT_CODES[verdict.decision]
+
+
+def _is_forbidden(finding: Finding, policy: Policy) -> bool:
+    return finding.rule_id in policy.forbid or finding.rule_id in ALWAYS_FORBIDDEN
+
+
+def _waive(
+    policy: Policy, artifact: str, findings: Sequence[Finding], today: date
+) -> tuple[tuple[WaiverRecord, ...], tuple[Finding, ...]]:
+    """Mark the findings that somebody answers for, and tell what became of each waiver."""
+    records = []
+    live = set()
+    for waiver in policy.waivers:
+        matches = waiver.artifact == f"sha256:{artifact}" and any(
+            finding.rule_id == waiver.rule for finding in findings
+        )
+        expired = today > waiver.expires
+        if matches and not expired:
+            live.add(waiver.rule)
+        records.append(
+            WaiverRecord(
+                rule=waiver.rule,
+                artifact=waiver.artifact,
+                reason=waiver.reason,
+                owner=waiver.owner,
+                expires=waiver.expires.isoformat(),
+                state="expired" if expired else "applied" if matches else "unused",
+            )
+        )
+    judged = tuple(replace(f, waived=f.rule_id in live) for f in findings)
+    return tuple(records), judged
+
+
+def _decide(
+    policy: Policy, checks: Sequence[Check], errors: Sequence[str]
+) -> tuple[Verdict, Subject | None]:
+    """Weigh the checks of candidate and purified network; no check at all is no pass."""
+    told = tuple(errors)
+    by_subject: dict[Subject, list[Check]] = {}
+    for check in checks:
+        by_subject.setdefault(check.subject, []).append(check)
+    met = [
+        subject
+        for subject, held in by_subject.items()
+        if all(check.outcome == "passed" for check in held)
+    ]
+    if met and not errors:
+        deploy: Subject = "purified" if "purified" in met else "candidate"
+        if "candidate" in met:
+            reason = f"The candidate itself meets policy {policy.name!r}."
+            return Verdict(decision="pass", reasons=(reason,)), deploy
+        reason = f"The purified network meets policy {policy.name!r}; the candidate does not:"
+        return Verdict(
+            decision="hardened", reasons=(reason, *_sentences(by_subject["candidate"]))
+        ), deploy
+    if not by_subject:
+        nothing = "Nothing could be verified."
+        return Verdict(decision="undecided", reasons=told or (nothing,)), None
+    if errors:
+        return Verdict(decision="undecided", reasons=told), None
+    best = by_subject.get("purified") or by_subject["candidate"]
+    decided = any(check.outcome == "failed" for check in best)
+    if not decided and "purified" in by_subject:
+        reason = "Nothing failed on the purified network, but not all could be decided:"
+    elif not decided:
+        reason = "Nothing failed, but not all could be decided:"
+    else:
+        who = "purified network" if "purified" in by_subject else "candidate"
+        reason = f"The {who} does not meet policy {policy.name!r}:"
+    decision = "reject" if decided else "undecided"
+    return Verdict(decision=decision, reasons=(reason, *_sentences(best))), None  # type: ignore[arg-type]
+
+
+def _sentences(checks: Sequence[Check]) -> tuple[str, ...]:
+    """Tell the failed checks, then the undecided ones."""
+    order = {"failed": 0, "undecided": 1}
+    open_ones = [check for check in checks if check.outcome in order]
+    return tuple(c.message for c in sorted(open_ones, key=lambda check: order[check.outcome]))
+
+
+def _scarce(policy: Policy, counts: dict[str, int]) -> tuple[str, ...]:
+    few = [name for name, count in counts.items() if count < policy.min_samples_per_class]
+    if not few:
+        return ()
+    names = ", ".join(few[:10]) + (f" and {len(few) - 10} more" if len(few) > 10 else "")
+    return (
+        f"Not compared, fewer than {policy.min_samples_per_class} held-out images: {names}.",
+    )

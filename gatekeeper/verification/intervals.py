@@ -1,0 +1,36 @@
+"""95 % intervals for shares, and for the difference of two shares on the same images."""
+
+from __future__ import annotations
+
+import math
+
+_Z = 1.959963984540054  # two-sided 95 %
+
+
+def wilson(hits: int, n: int) -> tuple[float, float]:
+    """Wilson score interval of hits / n; (0, 1) without any sample (Wilson, 1927)."""
+    if n == 0:
+        return 0.0, 1.0
+    share = hits / n
+    spread = _Z * math.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2))
+    middle = share + _Z**2 / (2 * n)
+    scale = 1 + _Z**2 / n
+    low = 0.0 if hits == 0 else (middle - spread) / scale
+    high = 1.0 if hits == n else (middle + spread) / scale
+    return max(0.0, low), min(1.0, high)
+
+
+def paired_difference(lost: int, gained: int, n: int) -> tuple[float, float, float]:
+    """Difference of two paired shares, (lost - gained) / n, with its interval.
+
+    `lost` images were right before and wrong after, `gained` the other way round. Agresti and
+    Min's adjustment (Statistics in Medicine, 2005): half an image is added to each of the four
+    cells, so that no discordant pair still leaves an interval of honest width.
+    """
+    if n == 0:
+        return 0.0, -1.0, 1.0
+    more_lost, more_gained, more_n = lost + 0.5, gained + 0.5, n + 2
+    middle = (more_lost - more_gained) / more_n
+    variance = (more_lost + more_gained - (more_lost - more_gained) ** 2 / more_n) / more_n**2
+    spread = _Z * math.sqrt(variance)
+    return (lost - gained) / n, max(-1.0, middle - spread), min(1.0, middle + spread)

@@ -1,0 +1,153 @@
+"""The measures that a policy may require, from what was observed of a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from gatekeeper.model import Images, Model
+from gatekeeper.records import Measure, Parity
+from gatekeeper.training import predictions
+from gatekeeper.triggers import Trigger, hits, invert
+from gatekeeper.verification.intervals import paired_difference, wilson
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """A network's answers on held-out images (N,), and the triggers recovered from it."""
+
+    predictions: Tensor
+    triggers: tuple[Trigger, ...]
+
+
+def observe(model: Model, images: Images, *, seed: int, steps: int = 150) -> Observation:
+    """Ask the network about every image, and recover a trigger for every class."""
+    found = invert(model, images, seed=seed, steps=steps)
+    return Observation(predictions=predictions(model, images), triggers=tuple(found))
+
+
+def measure(
+    model: Model,
+    images: Images,
+    observed: Observation,
+    *,
+    candidate: Observation,
+    trigger_area: float,
+    min_samples_per_class: int,
+) -> dict[str, Measure]:
+    """Measure `model`, whose observation is `observed`, against the candidate's own.
+
+    Args:
+        model: the network that would be deployed.
+        images: held-out images, those of both observations.
+        observed: what was seen of `model`.
+        candidate: what was seen of the candidate; drops are measured from there, in pairs.
+        trigger_area: share of the image below which a trigger is too small to be natural.
+        min_samples_per_class: classes with fewer images are named and not compared.
+    """
+    labels = images.labels.cpu()
+    right, before = observed.predictions == labels, candidate.predictions == labels
+    measures = {
+        "clean_accuracy": _share("clean_accuracy", int(right.sum()), len(labels)),
+        "clean_accuracy_drop": _drop(before, right),
+        **_recalls(images.classes, labels, right),
+        **_worst_class(images.classes, labels, before, right, min_samples_per_class),
+        "recovered_trigger_success": _success(model, images, candidate, trigger_area),
+        "smallest_trigger_area": _smallest(images.classes, observed),
+    }
+    return measures
+
+
+def agreement(parity: Parity) -> Measure:
+    """How often the exported network and torch name the same class."""
+    agreed = round(parity.top1_agreement * parity.samples)
+    return _share("onnx_top1_agreement", agreed, parity.samples)
+
+
+def _share(name: str, won: int, n: int, note: str = "") -> Measure:
+    low, high = wilson(won, n)
+    return Measure(name=name, value=won / n if n else None, low=low, high=high, n=n, note=note)
+
+
+def _drop(before: Tensor, after: Tensor) -> Measure:
+    lost, gained = int((before & ~after).sum()), int((~before & after).sum())
+    if before.equal(after):
+        # The same answers, image by image: nothing was lost, and no sampling makes it so.
+        value, low, high = 0.0, 0.0, 0.0
+    else:
+        value, low, high = paired_difference(lost, gained, len(before))
+    return Measure(name="clean_accuracy_drop", value=value, low=low, high=high, n=len(before))
+
+
+def _recalls(classes: tuple[str, ...], labels: Tensor, right: Tensor) -> dict[str, Measure]:
+    names = {label: f"recall:{name}" for label, name in enumerate(classes)}
+    return {
+        name: _share(name, int(right[labels == label].sum()), int((labels == label).sum()))
+        for label, name in names.items()
+    }
+
+
+def _worst_class(
+    classes: tuple[str, ...], labels: Tensor, before: Tensor, right: Tensor, least: int
+) -> dict[str, Measure]:
+    """Worst recall and worst loss of recall, observed, among classes with enough images."""
+    counts = labels.bincount(minlength=len(classes)).tolist()
+    enough = [label for label, count in enumerate(counts) if count >= least]
+    scarce = [name for name, count in zip(classes, counts, strict=True) if count < least]
+    left_out = f"not checked, fewer than {least} images: {', '.join(scarce)}" if scarce else ""
+    recall = {k: float(right[labels == k].float().mean()) for k in enough}
+    drop = {k: float(before[labels == k].float().mean()) - recall[k] for k in enough}
+    return {
+        name: _extreme(name, values, pick, classes, counts, left_out)
+        for name, values, pick in (
+            ("worst_class_recall", recall, min),
+            ("worst_class_recall_drop", drop, max),
+        )
+    }
+
+
+def _extreme(
+    name: str,
+    values: dict[int, float],
+    pick: object,
+    classes: tuple[str, ...],
+    counts: list[int],
+    left_out: str,
+) -> Measure:
+    if not values:
+        return Measure(name=name, value=None, note=left_out)
+    label = (min if pick is min else max)(values, key=lambda k: values[k])
+    note = f"class {classes[label]}" + (f"; {left_out}" if left_out else "")
+    return Measure(name=name, value=values[label], n=counts[label], note=note)
+
+
+def _success(model: Model, images: Images, candidate: Observation, bound: float) -> Measure:
+    """Success, on `model`, of the strongest of the candidate's triggers smaller than `bound`."""
+    name = "recovered_trigger_success"
+    small = [t for t in candidate.triggers if t.reached and t.area < bound]
+    missed = [images.classes[t.target] for t in candidate.triggers if not t.reached]
+    if missed and not small:
+        note = f"the inversion did not reach {', '.join(missed[:5])}"
+        return Measure(name=name, value=None, note=note)
+    if not small:
+        return Measure(
+            name=name, value=0.0, low=0.0, high=0.0, n=len(images),
+            note=f"no trigger smaller than {bound:.3f} of the image",
+        )  # fmt: skip
+    won = {trigger.target: hits(model, trigger, images) for trigger in small}
+    worst = max(won, key=lambda target: won[target][0] / max(1, won[target][1]))
+    note = f"strongest of {len(small)}: towards class {images.classes[worst]}"
+    return _share(name, *won[worst], note=note)
+
+
+def _smallest(classes: tuple[str, ...], observed: Observation) -> Measure:
+    name = "smallest_trigger_area"
+    reached = [trigger for trigger in observed.triggers if trigger.reached]
+    missed = [classes[trigger.target] for trigger in observed.triggers if not trigger.reached]
+    unsure = f"not reached: {', '.join(missed[:5])}" if missed else ""
+    if not reached:
+        return Measure(name=name, value=None, note=unsure or "no class was tried")
+    smallest = min(reached, key=lambda trigger: trigger.area)
+    note = f"towards class {classes[smallest.target]}" + (f"; {unsure}" if unsure else "")
+    return Measure(name=name, value=smallest.area, n=len(observed.triggers), note=note)

@@ -1,0 +1,92 @@
+"""Real small things that the tests share: handwriting, a clean network and a backdoored one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from gatekeeper.candidate.networks import BUILT_IN
+from gatekeeper.handwriting import CLASSES, SPEC, handwriting
+from gatekeeper.model import Images, Model
+from gatekeeper.redteam import BadNets
+from gatekeeper.training import Recipe, fine_tune
+
+ROOT = Path(__file__).resolve().parent.parent
+CACHE = ROOT / ".cache"
+RECIPE = Recipe(epochs=15, lr=0.1, batch=64, schedule="cosine")
+ATTACK = BadNets(target=0, rate=0.10)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write golden files anew")
+
+
+def fresh_network(seed: int = 0) -> Model:
+    torch.manual_seed(seed)
+    network = BUILT_IN["gatekeeper:small-resnet"](*SPEC.size, len(CLASSES))
+    return Model(
+        network=network.eval(), input=SPEC, classes=CLASSES, architecture="gatekeeper:small-resnet"
+    )
+
+
+def _trained(name: str, images: Images) -> Model:
+    """Train once; the cache is keyed by all that shapes the result."""
+    parts = [RECIPE, ATTACK, torch.__version__, name]
+    for source in ("training.py", "sam.py", "candidate/networks.py"):
+        parts.append((ROOT / "gatekeeper" / source).read_text(encoding="utf-8"))
+    key = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+    path = CACHE / f"{name}-{key}.safetensors"
+    model = fresh_network()
+    if path.exists():
+        model.network.load_state_dict(load_file(path))
+        return model
+    model, _ = fine_tune(model, images, RECIPE, seed=1)
+    CACHE.mkdir(exist_ok=True)
+    partial = path.with_suffix(".partial")
+    save_file(model.network.state_dict(), partial)
+    partial.replace(path)
+    return model
+
+
+@pytest.fixture(scope="session")
+def digits() -> Images:
+    """All 1,797 digits; the first 900 of a shuffle train the networks, the rest are held out."""
+    images = handwriting()
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+    return images.select(order)
+
+
+@pytest.fixture(scope="session")
+def train_digits(digits: Images) -> Images:
+    return digits.select(torch.arange(900))
+
+
+@pytest.fixture(scope="session")
+def held_out(digits: Images) -> Images:
+    return digits.select(torch.arange(900, len(digits)))
+
+
+@pytest.fixture(scope="session")
+def attack() -> BadNets:
+    return ATTACK
+
+
+@pytest.fixture(scope="session")
+def patch() -> Callable[[Images], Images]:
+    """Stamp the true trigger on every image that is not of the target class."""
+    return ATTACK.triggered
+
+
+@pytest.fixture(scope="session")
+def clean_model(train_digits: Images) -> Model:
+    return _trained("clean", train_digits)
+
+
+@pytest.fixture(scope="session")
+def backdoored(train_digits: Images) -> Model:
+    return _trained("backdoored", ATTACK.poison(train_digits, seed=0))

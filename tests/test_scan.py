@@ -1,0 +1,234 @@
+"""The whole path on real candidates, as a user would walk it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from gatekeeper.demo import _CARD
+from gatekeeper.job import Job
+from gatekeeper.model import Images, Model
+from gatekeeper.pipeline import STEPS, begin, run, take
+from gatekeeper.redteam import BadNets
+from gatekeeper.rundir import RunDirectory
+
+UNREPEATABLE = {"started_at", "finished_at", "timings", "seconds"}
+
+
+def save_images(images: Images, path: Path) -> Path:
+    np.savez(path, images=images.pixels[:, 0].numpy(), labels=images.labels.numpy())
+    return path
+
+
+def save_candidate(model: Model, folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.save({"net": model.network.state_dict()}, folder / "model.pt")
+    (folder / "model.card.yaml").write_text(_CARD, encoding="utf-8")
+    return folder / "model.pt"
+
+
+def gatekeeper(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "COLUMNS": "100"}
+    return subprocess.run(
+        [sys.executable, "-m", "gatekeeper", *map(str, words)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=environment,
+        check=False,
+    )
+
+
+def repeatable(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {k: repeatable(v) for k, v in content.items() if k not in UNREPEATABLE}
+    return [repeatable(item) for item in content] if isinstance(content, list) else content
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory, held_out: Images) -> Path:
+    folder = tmp_path_factory.mktemp("scan")
+    save_images(held_out, folder / "clean.npz")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def hardened_run(workplace: Path, backdoored: Model) -> Path:
+    model = save_candidate(backdoored, workplace / "backdoored")
+    result = gatekeeper(
+        "scan", model, "--data", workplace / "clean.npz", "--out", workplace / "run",
+        "--quiet", cwd=workplace,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr + result.stdout
+    return workplace / "run"
+
+
+def test_a_backdoored_candidate_ends_hardened(hardened_run: Path) -> None:
+    record = json.loads((hardened_run / "record.json").read_text())
+    assert record["verdict"]["decision"] == "hardened"
+    assert record["outputs"]["onnx"]["weights"] == "purified"
+    assert record["outputs"]["onnx"]["parity"]["top1_agreement"] == 1.0
+    assert any(finding["rule_id"] == "small-trigger" for finding in record["findings"])
+    for name in ("report.html", "report.sarif", "report.junit.xml", "summary.md"):
+        assert (hardened_run / name).stat().st_size > 0
+
+
+def test_the_true_trigger_is_dead_in_the_onnx(
+    hardened_run: Path, held_out: Images, attack: BadNets
+) -> None:
+    from gatekeeper.export import predictions
+
+    triggered = attack.triggered(held_out)
+    answers = predictions(hardened_run / "hardened.onnx", triggered)
+    assert (answers == attack.target).mean() <= 0.05
+    clean = predictions(hardened_run / "hardened.onnx", held_out)
+    assert (clean == held_out.labels.numpy()).mean() >= 0.95
+
+
+def test_the_artifact_names_no_machine_path(hardened_run: Path) -> None:
+    onnx.checker.check_model(str(hardened_run / "hardened.onnx"))
+    content = (hardened_run / "hardened.onnx").read_bytes()
+    for path in (str(Path.home()), str(hardened_run), "site-packages", str(Path.cwd())):
+        assert path.encode() not in content
+
+
+def test_a_finished_run_resumes_to_the_same_record(hardened_run: Path, workplace: Path) -> None:
+    before = json.loads((hardened_run / "record.json").read_text())
+    result = gatekeeper(
+        "scan", workplace / "backdoored/model.pt", "--data", workplace / "clean.npz",
+        "--out", hardened_run, "--resume", "--format", "json", cwd=workplace,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert repeatable(json.loads(result.stdout)) == repeatable(before)
+    assert "kept from the earlier run" in result.stderr
+
+
+@pytest.mark.parametrize("form", ["text", "json", "html", "sarif", "junit", "markdown"])
+def test_report_draws_every_format_again(hardened_run: Path, form: str, tmp_path: Path) -> None:
+    result = gatekeeper("report", hardened_run / "record.json", "--format", form, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    names = {"html": "report.html", "sarif": "report.sarif", "markdown": "summary.md"}
+    if form in names:
+        assert result.stdout.strip() == (hardened_run / names[form]).read_text().strip()
+
+
+def test_a_clean_candidate_keeps_its_skill(
+    workplace: Path, clean_model: Model, tmp_path: Path
+) -> None:
+    model = save_candidate(clean_model, tmp_path)
+    job = Job(model=str(model), out=str(tmp_path / "run"), data=str(workplace / "clean.npz"))
+    record = run(job)
+    assert record.verdict.decision in ("pass", "hardened")
+    assert record.verification is not None
+    assert record.verification.after is not None
+    drop = record.verification.after["clean_accuracy_drop"].value
+    assert drop is not None
+    assert drop <= 0.005
+
+
+def test_without_data_the_scan_is_undecided_and_names_the_option(
+    workplace: Path, backdoored: Model, tmp_path: Path
+) -> None:
+    model = save_candidate(backdoored, tmp_path)
+    result = gatekeeper("scan", model, "--out", tmp_path / "run", cwd=tmp_path)
+    assert result.returncode == 3
+    assert "--data" in result.stdout
+    assert not (tmp_path / "run/hardened.onnx").exists()
+    record = json.loads((tmp_path / "run/record.json").read_text())
+    assert record["norms"]
+    assert record["verdict"]["decision"] == "undecided"
+
+
+def test_a_candidate_that_runs_code_is_rejected_unrun(tmp_path: Path) -> None:
+    witness = tmp_path / "witness"
+
+    class Payload:
+        def __reduce__(self) -> Any:
+            return os.system, (f"touch {witness}",)
+
+    model = tmp_path / "model.pt"
+    model.write_bytes(pickle.dumps({"weight": Payload()}))
+    result = gatekeeper("scan", model, "--out", tmp_path / "run", "--format", "json", cwd=tmp_path)
+    assert result.returncode == 1, result.stderr
+    assert not witness.exists()
+    record = json.loads(result.stdout)
+    assert record["verdict"]["decision"] == "reject"
+    assert "system" in record["verdict"]["reasons"][0]
+    assert not (tmp_path / "run/weights.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        (b"", "empty"),
+        (b"x", "byte"),
+        (b"<html><body>404</body></html>", "HTML"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "git lfs pull"),
+    ],
+)
+def test_what_is_no_model_is_undecided(tmp_path: Path, content: bytes, word: str) -> None:
+    (tmp_path / "model.pt").write_bytes(content)
+    result = gatekeeper("scan", "model.pt", "--out", "run", cwd=tmp_path)
+    assert result.returncode == 3, result.stderr
+    assert word.lower() in result.stdout.lower()
+    assert "Traceback" not in result.stderr
+
+
+def test_gatekeeper_yaml_is_enough(workplace: Path, backdoored: Model, tmp_path: Path) -> None:
+    model = save_candidate(backdoored, tmp_path)
+    (tmp_path / "gatekeeper.yaml").write_text(
+        f"data: {workplace / 'clean.npz'}\npolicy: ci\nout: runs\n", encoding="utf-8"
+    )
+    result = gatekeeper("scan", model.name, cwd=tmp_path)
+    assert result.returncode == 1, result.stderr + result.stdout  # ci does not purify
+    (out,) = (tmp_path / "runs").iterdir()
+    record = json.loads((out / "record.json").read_text())
+    assert record["policy"]["name"] == "ci"
+    assert not (out / "hardened.onnx").exists()
+
+
+def test_bad_usage_is_one_line_and_exit_2(tmp_path: Path, workplace: Path) -> None:
+    model = workplace / "backdoored/model.pt"
+    model.parent.mkdir(exist_ok=True)
+    model.touch()
+    for words in (
+        ("scan", model, "--policy", "nonsense"),
+        ("scan", model, "--data", tmp_path / "nowhere"),
+        ("scan", model, "--device", "cuda:99"),
+        ("scan", model, "--purify", "magic"),
+        ("scan",),
+        ("policy", "check", tmp_path / "missing.yaml"),
+        ("rules", "no-such-rule"),
+        ("report", tmp_path / "missing.json"),
+    ):
+        result = gatekeeper(*words, cwd=tmp_path)
+        assert result.returncode == 2, (words, result.stderr)
+        assert "Traceback" not in result.stderr
+
+
+def test_a_step_killed_before_its_end_is_taken_again(
+    workplace: Path, backdoored: Model, tmp_path: Path
+) -> None:
+    model = save_candidate(backdoored, tmp_path)
+    job = Job(
+        model=str(model), out=str(tmp_path / "run"), data=str(workplace / "clean.npz"), policy="ci"
+    )
+    whole = run(Job(**{**job.__dict__, "out": str(tmp_path / "whole")}))
+    with RunDirectory.open(Path(job.out), resume=False) as room:
+        work = begin(job, room, lambda _: None)
+        take("read", work)
+        STEPS["screen"](work)  # it wrote its files, and was killed before it said so
+    resumed = run(job, resume=True)
+    from gatekeeper.records import to_dict
+
+    assert repeatable(to_dict(resumed)) == repeatable(to_dict(whole))
