@@ -1,0 +1,68 @@
+"""The short list of names that ordinary weights need; everything else is denied."""
+
+from __future__ import annotations
+
+_BUILTINS = (
+    "set", "frozenset", "bytearray", "complex", "slice", "range", "int", "float", "bool", "str",
+    "bytes", "list", "dict", "tuple",
+)  # fmt: skip
+_STORAGES = (
+    "FloatStorage", "DoubleStorage", "HalfStorage", "BFloat16Storage", "LongStorage", "IntStorage",
+    "ShortStorage", "CharStorage", "ByteStorage", "BoolStorage", "ComplexFloatStorage",
+    "ComplexDoubleStorage", "UntypedStorage", "QInt8Storage", "QUInt8Storage", "QInt32Storage",
+)  # fmt: skip
+_DTYPES = (
+    "float32", "float64", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "int8", "int16",
+    "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool", "complex64", "complex128",
+)  # fmt: skip
+_NUMPY = (
+    "multiarray.scalar", "multiarray._reconstruct", "numeric._frombuffer",
+)  # fmt: skip
+
+ALLOWED = frozenset(
+    [
+        "collections.OrderedDict",
+        "collections.defaultdict",
+        "collections.Counter",
+        "collections.deque",
+        "torch._utils._rebuild_tensor",
+        "torch._utils._rebuild_tensor_v2",
+        "torch._utils._rebuild_tensor_v3",
+        "torch._utils._rebuild_parameter",
+        "torch._utils._rebuild_parameter_with_state",
+        "torch.nn.parameter.Parameter",
+        "torch.nn.parameter.Buffer",
+        "torch.Tensor",
+        "torch.Size",
+        "torch.device",
+        "torch.storage.UntypedStorage",
+        "torch.serialization._get_layout",
+        "numpy.dtype",
+        "numpy.ndarray",
+        "_codecs.encode",
+        "argparse.Namespace",
+        "datetime.datetime",
+        "datetime.date",
+        "datetime.timedelta",
+        "pathlib.PosixPath",
+        "pathlib.PurePosixPath",
+        *(f"{room}.{name}" for room in ("builtins", "__builtin__") for name in _BUILTINS),
+        *(f"torch.{name}" for name in (*_STORAGES, *_DTYPES)),
+        *(f"torch.cuda.{name}" for name in _STORAGES),
+        *(f"numpy.{core}.{name}" for core in ("core", "_core") for name in _NUMPY),
+    ]
+)
+_NUMPY_TYPES = ("numpy.dtypes.",)
+_MODULES = ("torch.nn.", "torchvision.models.", "torchvision.ops.", "timm.models.", "timm.layers.")
+
+
+def is_allowed(name: str) -> bool:
+    """Tell whether a pickle of weights may name this."""
+    if name in ALLOWED:
+        return True
+    return name.startswith(_NUMPY_TYPES) and name.endswith("DType") and name.count(".") == 2
+
+
+def is_module_name(name: str) -> bool:
+    """Tell whether this names a part of a network, which a whole-module pickle is made of."""
+    return name.startswith(_MODULES)

@@ -1,0 +1,68 @@
+"""The quarantine child: gives up its rights, parses one file, writes safetensors.
+
+Run as a script with two inherited descriptors: the candidate to read, the file to write. It
+prints one line of JSON. By the time it reads the first foreign byte it can open no file and no
+connection, and its memory, time and output are capped.
+"""
+
+from __future__ import annotations
+
+import encodings.cp437
+import encodings.latin_1  # noqa: F401 - zip names and old pickles need them
+import json
+import mmap
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any, BinaryIO
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+# Imported before the rights go: nothing can be opened afterwards.
+from gatekeeper.candidate import confinement, safetensors_file, state, torchfile
+from gatekeeper.candidate.archive import ArchiveError
+
+
+def parse(source: BinaryIO, out: BinaryIO, kind: str, key: str | None) -> dict[str, Any]:
+    """Parse `source` and write its tensors to `out`; what goes wrong comes back as words."""
+    size = source.seek(0, 2)
+    if kind == "safetensors":
+        safetensors_file.check(source)
+        source.seek(0)
+        shutil.copyfileobj(source, out, 1 << 20)
+        return {"key": None, "prefix": ""}
+    # The map stays open until the process ends: the tensors are views of it.
+    mapped = mmap.mmap(source.fileno(), size, access=mmap.ACCESS_READ)
+    source.seek(0)
+    read = {"torch-zip": torchfile.read_zip, "torch-legacy": torchfile.read_legacy}[kind]
+    loaded, big = read(source, mapped)
+    tensors, found, prefix = state.find_state(loaded, key)
+    state.write_safetensors(tensors, out, swap=big, most=4 * size + (1 << 20))
+    return {"key": found, "prefix": prefix}
+
+
+def main() -> None:
+    """Confine this process, then parse."""
+    source_fd, out_fd, kind, key, size = sys.argv[1:6]
+    protections = confinement.confine(int(size))
+    try:
+        with os.fdopen(int(source_fd), "rb") as source, os.fdopen(int(out_fd), "wb") as out:
+            answer = parse(source, out, kind, key or None)
+            out.flush()
+    except torchfile.MalformedError as error:
+        answer = {"malformed": str(error)[:500]}
+    except (
+        torchfile.UnsupportedError,
+        ArchiveError,
+        safetensors_file.SafetensorsError,
+    ) as error:
+        answer = {"unsupported": str(error)[:500]}
+    except MemoryError:
+        answer = {"unsupported": "it needs more memory than the quarantine gives"}
+    except Exception as error:
+        answer = {"unsupported": f"it cannot be parsed ({type(error).__name__}: {error})"[:500]}
+    print(json.dumps(answer | {"protections": protections}))  # noqa: T201 - its answer
+
+
+if __name__ == "__main__":
+    main()

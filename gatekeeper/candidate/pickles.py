@@ -1,0 +1,234 @@
+"""A bounded walk over pickle opcodes: every global a stream would import, without importing any.
+
+Default deny: what is not on the short list of harmless constructors is a finding.
+"""
+
+from __future__ import annotations
+
+import pickletools
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from gatekeeper.candidate.allowed import is_allowed, is_module_name
+
+_MOST_OPCODES = 2_000_000
+_MOST_ARGUMENT = 64 << 20  # bytes of one argument
+_MOST_STACK = 1_000_000
+_LONGEST_LINE = 65_536
+_EXECUTING = frozenset({"REDUCE", "OBJ", "INST", "NEWOBJ", "NEWOBJ_EX", "BUILD"})
+_STRINGS = frozenset(
+    {"STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE",
+     "BINUNICODE8"}
+)  # fmt: skip
+_NAME = re.compile(r"^[\w.<>-]{1,300}$")
+
+
+@dataclass
+class Global:
+    """A name that the stream imports, where it stands, and how it is used."""
+
+    name: str
+    offset: int  # bytes from the start of the stream
+    uses: set[str] = field(default_factory=set)  # created | called | overwritten | passed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Walk:
+    """What one pickle would do; `broken` says why the walk ended early, "" where it ended well."""
+
+    globals: tuple[Global, ...]
+    executes: bool
+    broken: str
+    end: int  # bytes from the start of the stream, just after STOP
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suspicion:
+    """A global that ordinary weights do not need."""
+
+    name: str
+    offset: int
+    how: str
+
+
+class _Mark:
+    """The stack's own marker."""
+
+
+_MARK = _Mark()
+_Value = Global | str | _Mark | None
+
+
+class _Bounded:
+    """A stream for pickletools that refuses huge reads and endless lines."""
+
+    def __init__(self, stream: BinaryIO, start: int) -> None:
+        self._stream = stream
+        self._start = start
+
+    def read(self, size: int) -> bytes:
+        if size > _MOST_ARGUMENT:
+            message = f"an argument of {size} bytes"
+            raise ValueError(message)
+        return self._stream.read(size)
+
+    def readline(self) -> bytes:
+        line = self._stream.readline(_LONGEST_LINE)
+        if not line.endswith(b"\n"):
+            message = "a line without end"
+            raise ValueError(message)
+        return line
+
+    def tell(self) -> int:
+        return self._stream.tell() - self._start
+
+
+def walk(stream: BinaryIO) -> Walk:
+    """Walk one pickle from where `stream` stands; never imports, never raises for bad input."""
+    start = stream.tell()
+    machine = _Machine()
+    bounded = _Bounded(stream, start)
+    broken, end = "", 0
+    try:
+        for count, (opcode, argument, position) in enumerate(
+            pickletools.genops(bounded)  # type: ignore[arg-type]
+        ):
+            if count >= _MOST_OPCODES:
+                broken = f"more than {_MOST_OPCODES:,} opcodes"
+                break
+            machine.take(opcode, argument, position or 0)
+        end = bounded.tell()
+    except (ValueError, IndexError, KeyError, OverflowError, EOFError, UnicodeError) as error:
+        broken = f"broken after {bounded.tell()} bytes: {error}"
+    except MemoryError:
+        broken = "too large"
+    return Walk(
+        globals=tuple(machine.globals), executes=machine.executes, broken=broken, end=start + end
+    )
+
+
+def suspicions(walked: Walk) -> Iterator[Suspicion]:
+    """Name each global that is not allowed, unless it only makes a module of a network."""
+    modular = any(is_module_name(g.name) and "created" in g.uses for g in walked.globals)
+    for found in walked.globals:
+        if "overwritten" in found.uses:
+            yield Suspicion(name=found.name, offset=found.offset, how="overwrites an import")
+        elif is_allowed(found.name):
+            continue
+        elif is_module_name(found.name) and "called" not in found.uses:
+            continue
+        elif modular and found.uses == {"created"} and found.name.isprintable():
+            continue
+        else:
+            yield Suspicion(name=found.name, offset=found.offset, how="imports")
+
+
+def foreign_classes(walked: Walk) -> list[str]:
+    """Name the classes of a whole-module pickle, which only their own code could rebuild."""
+    return [g.name for g in walked.globals if not is_allowed(g.name) and g.uses <= {"created", "passed"}]
+
+
+class _Machine:
+    """Follows stack and memo as far as names need it; everything else is None."""
+
+    def __init__(self) -> None:
+        self.stack: list[_Value] = []
+        self.memo: dict[int, _Value] = {}
+        self.globals: list[Global] = []
+        self.executes = False
+
+    def take(self, opcode: pickletools.OpcodeInfo, argument: object, position: int) -> None:
+        name = opcode.name
+        self.executes |= name in _EXECUTING
+        if name in _STRINGS:
+            self._push(argument if isinstance(argument, str) else None)
+        elif name in ("GLOBAL", "INST"):
+            if name == "INST":
+                self._pop_to_mark()
+            self._import(str(argument).replace(" ", ".", 1), position, called=name == "INST")
+        elif name == "STACK_GLOBAL":
+            attribute, module = self.stack.pop(), self.stack.pop()
+            if isinstance(attribute, str) and isinstance(module, str):
+                self._import(f"{module}.{attribute}", position)
+            else:
+                self._import("<computed name>", position)
+        elif name in ("EXT1", "EXT2", "EXT4"):
+            self._import(f"<extension {argument}>", position)
+        else:
+            self._other(name, opcode, argument)
+
+    def _other(self, name: str, opcode: pickletools.OpcodeInfo, argument: object) -> None:
+        if name in ("PUT", "BINPUT", "LONG_BINPUT"):
+            self.memo[int(str(argument))] = self.stack[-1]
+        elif name == "MEMOIZE":
+            self.memo[len(self.memo)] = self.stack[-1]
+        elif name in ("GET", "BINGET", "LONG_BINGET"):
+            self._push(self.memo[int(str(argument))])
+        elif name == "DUP":
+            self._push(self.stack[-1])
+        elif name == "MARK":
+            self._push(_MARK)
+        elif name == "POP_MARK":
+            self._pop_to_mark()
+        elif name in ("NEWOBJ", "NEWOBJ_EX", "REDUCE", "OBJ", "BUILD", "SETITEM", "SETITEMS",
+                      "APPEND", "APPENDS", "ADDITEMS"):  # fmt: skip
+            self._apply(name)
+        else:
+            self._generic(opcode)
+
+    def _apply(self, name: str) -> None:
+        """Note what is done to a global: created from, called, or written into."""
+        if name in ("SETITEMS", "APPENDS", "ADDITEMS", "OBJ"):
+            items = self._pop_to_mark()
+            if name == "OBJ":
+                self._used(items[:1], "called")
+                self._used(items[1:], "passed")
+                self._push(None)
+                return
+            self._used(items, "passed")
+        else:
+            for _ in range({"NEWOBJ_EX": 2, "SETITEM": 2}.get(name, 1)):
+                self._used([self.stack.pop()], "passed")
+        if name in ("NEWOBJ", "NEWOBJ_EX", "REDUCE"):
+            self._used([self.stack.pop()], "called" if name == "REDUCE" else "created")
+            self._push(None)
+        else:
+            self._used(self.stack[-1:], "overwritten")
+
+    def _generic(self, opcode: pickletools.OpcodeInfo) -> None:
+        if pickletools.stackslice in opcode.stack_before:
+            self._used(self._pop_to_mark(), "passed")
+        else:
+            for _ in opcode.stack_before:
+                self._used([self.stack.pop()], "passed")
+        for _ in opcode.stack_after:
+            self._push(None)
+
+    def _import(self, name: str, position: int, *, called: bool = False) -> None:
+        found = Global(name, position, {"called"} if called else set())
+        self.globals.append(found)
+        self._push(found)
+
+    def _used(self, values: list[_Value], how: str) -> None:
+        for value in values:
+            if isinstance(value, Global):
+                value.uses.add(how)
+
+    def _push(self, value: _Value) -> None:
+        if len(self.stack) >= _MOST_STACK:
+            message = "the stack grows beyond bounds"
+            raise ValueError(message)
+        self.stack.append(value)
+
+    def _pop_to_mark(self) -> list[_Value]:
+        items: list[_Value] = []
+        while (value := self.stack.pop()) is not _MARK:
+            items.append(value)
+        return items[::-1]
+
+
+def looks_like_names(walked: Walk) -> bool:
+    """Tell whether the names could be names, and not bytes that chance wrote."""
+    return all(_NAME.match(found.name) for found in walked.globals)

@@ -1,0 +1,110 @@
+"""Quarantine: foreign bytes are parsed in a child process that can do nothing but answer.
+
+The child needs no torch. It inherits two descriptors, the candidate and one output file, gives up
+its rights (`confinement.py`), and hands back safetensors, which are checked again here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from gatekeeper.candidate import safetensors_file
+from gatekeeper.errors import CandidateError
+
+_CHILD = Path(__file__).with_name("child.py")
+_SECONDS = 60.0
+_BYTES_PER_SECOND = 50 << 20
+_ANSWER = 100_000  # bytes
+READABLE = frozenset({"torch-zip", "torch-legacy", "safetensors"})
+
+
+class MalformedTensorError(CandidateError):
+    """The file describes tensors that no honest file has; a finding, not a mere doubt."""
+
+    hint = "Do not load this file anywhere."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extraction:
+    """Type and shape of every tensor, and the protections that were in force."""
+
+    tensors: dict[str, tuple[str, tuple[int, ...]]]
+    protections: tuple[str, ...]
+    weights_key: str | None
+    prefix: str
+
+
+def extract(
+    stream: BinaryIO, kind: str, out: Path, *, weights_key: str | None = None
+) -> Extraction:
+    """Let the child parse `stream` and write its tensors to `out` as safetensors.
+
+    Raises:
+        MalformedTensorError: a tensor does not fit its storage.
+        CandidateError: it cannot be parsed, within bounds of time and memory.
+    """
+    if kind not in READABLE:
+        message = f"a file of kind {kind} is not parsed"
+        raise CandidateError(message)
+    with out.open("wb") as written:
+        answer = _ask(stream, written, kind, weights_key)
+    if problem := answer.get("malformed"):
+        message = f"the file is malformed: {problem}"
+        raise MalformedTensorError(message)
+    if problem := answer.get("unsupported"):
+        message = f"the file cannot be read: {problem}"
+        raise CandidateError(message)
+    try:
+        with out.open("rb") as read:
+            tensors = safetensors_file.check(read)
+    except safetensors_file.SafetensorsError as error:
+        message = f"the quarantine's answer is damaged: {error}"
+        raise CandidateError(message) from None
+    if not tensors:
+        message = "the file holds no tensor"
+        raise CandidateError(message)
+    return Extraction(
+        tensors=tensors,
+        protections=tuple(str(line) for line in answer.get("protections", [])),
+        weights_key=answer.get("key"),
+        prefix=str(answer.get("prefix", "")),
+    )
+
+
+def _ask(stream: BinaryIO, out: BinaryIO, kind: str, key: str | None) -> dict[str, Any]:
+    """Run the child; whatever it does other than answer is a failure to parse."""
+    size = os.fstat(stream.fileno()).st_size
+    # The child shares our file offset.
+    os.lseek(stream.fileno(), 0, os.SEEK_SET)
+    words = [str(stream.fileno()), str(out.fileno()), kind, key or "", str(size)]
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-B", str(_CHILD), *words],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env={"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+            pass_fds=(stream.fileno(), out.fileno()),
+            cwd="/",
+            start_new_session=True,
+            timeout=_SECONDS + size / _BYTES_PER_SECOND,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        message = "parsing the file took too long and was stopped"
+        raise CandidateError(message) from None
+    try:
+        answer = json.loads(done.stdout[:_ANSWER])
+    except ValueError:
+        reason = f"signal {-done.returncode}" if done.returncode < 0 else f"exit {done.returncode}"
+        message = f"parsing the file ended the quarantine ({reason})"
+        raise CandidateError(message) from None
+    if not isinstance(answer, dict) or done.returncode != 0:
+        message = "the quarantine gave no answer"
+        raise CandidateError(message)
+    return answer

@@ -1,0 +1,109 @@
+"""Finds the state dict in what a checkpoint held, and writes it as safetensors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from gatekeeper.candidate.torchfile import DTYPES, MalformedError, TensorView, UnsupportedError
+
+KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module",
+        "params", "weights", "netC", "state_dict_ema", "model_ema", "ema")  # fmt: skip
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
+_MOST_TENSORS = 100_000
+_CHUNK = 1 << 24
+
+
+def find_state(loaded: Any, key: str | None) -> tuple[dict[str, TensorView], str | None, str]:
+    """Give the tensors, the key they stood under, and the prefix that was taken off.
+
+    Raises:
+        UnsupportedError: there is no mapping of names to tensors where one was looked for.
+    """
+    if not isinstance(loaded, Mapping):
+        message = f"the file holds a {type(loaded).__name__}, not a state dict"
+        raise UnsupportedError(message)
+    if key is not None:
+        found = loaded.get(key)
+        if not isinstance(found, Mapping) or not _tensors(found):
+            message = f"there are no tensors under the card's weights_key {key!r}"
+            raise UnsupportedError(message)
+        return _named(found, key)
+    if _tensors(loaded):
+        return _named(loaded, None)
+    nested = {str(k): v for k, v in loaded.items() if isinstance(v, Mapping) and _tensors(v)}
+    for name in (*KEYS, *nested):
+        if name in nested:
+            return _named(nested[name], name)
+    message = f"no tensors under any of its keys ({', '.join(map(str, list(loaded)[:8]))})"
+    raise UnsupportedError(message)
+
+
+def _named(found: Mapping[Any, Any], key: str | None) -> tuple[dict[str, TensorView], str | None, str]:
+    tensors, prefix = _strip(_tensors(found))
+    return tensors, key, prefix
+
+
+def _tensors(mapping: Mapping[Any, Any]) -> dict[str, TensorView]:
+    return {k: v for k, v in mapping.items() if isinstance(k, str) and isinstance(v, TensorView)}
+
+
+def _strip(tensors: dict[str, TensorView]) -> tuple[dict[str, TensorView], str]:
+    """Take off the prefixes that wrappers leave when they stand before every name."""
+    taken = ""
+    while True:
+        prefix = next((p for p in PREFIXES if all(name.startswith(p) for name in tensors)), None)
+        if prefix is None:
+            return tensors, taken
+        tensors = {name[len(prefix) :]: tensor for name, tensor in tensors.items()}
+        taken += prefix
+
+
+def write_safetensors(tensors: dict[str, TensorView], out: BinaryIO, *, swap: bool, most: int) -> None:
+    """Write the tensors, contiguous and little-endian, never more than `most` bytes.
+
+    Raises:
+        MalformedError: views of one storage would blow up beyond `most`.
+    """
+    if len(tensors) > _MOST_TENSORS:
+        message = f"{len(tensors):,} tensors"
+        raise MalformedError(message)
+    header: dict[str, Any] = {}
+    place = 0
+    for name, tensor in tensors.items():
+        if not name or not name.isprintable() or len(name) > 1000:
+            message = f"a tensor is called {name[:80]!r}"
+            raise UnsupportedError(message)
+        kind, width = DTYPES[tensor.dtype]
+        end = place + tensor.elements * width
+        header[name] = {"dtype": kind, "shape": list(tensor.size), "data_offsets": [place, end]}
+        place = end
+        if place > most:
+            message = f"the tensors would take more than {most:,} bytes"
+            raise MalformedError(message)
+    text = json.dumps(header, ensure_ascii=True).encode()
+    text += b" " * (-len(text) % 8)
+    out.write(len(text).to_bytes(8, "little") + text)
+    for tensor in tensors.values():
+        _write(tensor, out, swap=swap)
+
+
+def _write(tensor: TensorView, out: BinaryIO, *, swap: bool) -> None:
+    if tensor.elements == 0:
+        return
+    width = DTYPES[tensor.dtype][1]
+    # Bytes are moved, never interpreted: an unsigned number of the same width stands for any.
+    flat = np.frombuffer(tensor.storage.data, dtype=f"<u{width}")[tensor.offset :]
+    strides = tuple(stride * width for stride in tensor.stride)
+    view = np.lib.stride_tricks.as_strided(flat, tensor.size, strides, writeable=False)
+    if swap:
+        view = view.byteswap()
+    if view.flags.c_contiguous:
+        data = memoryview(view.reshape(-1)).cast("B")
+        for start in range(0, len(data), _CHUNK):
+            out.write(data[start : start + _CHUNK])
+    else:
+        out.write(view.tobytes())

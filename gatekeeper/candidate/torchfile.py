@@ -1,0 +1,267 @@
+"""Reads what torch.save wrote, zip or legacy, without torch: only in the quarantine child.
+
+A restricted unpickler puts inert stand-ins in the place of every name it knows and refuses the
+rest; each tensor's size, stride and offset are checked against its storage.
+"""
+
+from __future__ import annotations
+
+import io
+import mmap
+import pickle
+import struct
+import sys
+import zlib
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+from gatekeeper.candidate.allowed import is_allowed
+from gatekeeper.candidate.archive import Member, content, read_archive
+
+# torch's name -> (safetensors' name, bytes of an element)
+DTYPES = {
+    "float64": ("F64", 8), "float32": ("F32", 4), "float16": ("F16", 2), "bfloat16": ("BF16", 2),
+    "float8_e4m3fn": ("F8_E4M3", 1), "float8_e5m2": ("F8_E5M2", 1),
+    "int64": ("I64", 8), "int32": ("I32", 4), "int16": ("I16", 2), "int8": ("I8", 1),
+    "uint64": ("U64", 8), "uint32": ("U32", 4), "uint16": ("U16", 2), "uint8": ("U8", 1),
+    "bool": ("BOOL", 1),
+}  # fmt: skip
+STORAGES = {
+    "DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16",
+    "BFloat16Storage": "bfloat16", "LongStorage": "int64", "IntStorage": "int32",
+    "ShortStorage": "int16", "CharStorage": "int8", "ByteStorage": "uint8", "BoolStorage": "bool",
+    "UntypedStorage": "uint8",
+}  # fmt: skip
+_MOST_PICKLE = 64 << 20
+_MOST_DIMENSIONS = 64
+
+
+class MalformedError(Exception):
+    """A tensor or structure that no honest file has: block."""
+
+
+class UnsupportedError(Exception):
+    """Nothing hostile, but nothing that we can read: undecided."""
+
+
+@dataclass
+class Storage:
+    """Bytes that tensors are views of."""
+
+    dtype: str
+    key: str
+    count: int  # elements
+    data: memoryview = field(default_factory=lambda: memoryview(b""))
+
+
+@dataclass(frozen=True)
+class TensorView:
+    """A tensor as the file describes it, checked against its storage."""
+
+    storage: Storage
+    dtype: str
+    offset: int  # elements
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+
+    @property
+    def elements(self) -> int:
+        """How many."""
+        total = 1
+        for length in self.size:
+            total *= length
+        return total
+
+
+class Inert:
+    """Takes the place of everything that is allowed and not needed."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        """Accept anything."""
+
+    def __setstate__(self, _: object) -> None:
+        """Accept any state."""
+
+
+class _Name(str):
+    """A dtype or storage type, as its name."""
+
+    __slots__ = ()
+
+    def __call__(self, *_: object) -> Inert:
+        return Inert()
+
+
+_CONTAINERS: dict[str, Any] = {
+    "collections.OrderedDict": OrderedDict,
+    "collections.defaultdict": defaultdict,
+    "collections.Counter": Counter,
+    "collections.deque": deque,
+    "builtins.set": set,
+    "builtins.frozenset": frozenset,
+    "builtins.dict": dict,
+    "builtins.list": list,
+    "builtins.tuple": tuple,
+    "torch.Size": tuple,
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    """Knows the allowed names only, and gives stand-ins for them."""
+
+    def __init__(self, stream: BinaryIO | io.BytesIO, storages: dict[str, Storage]) -> None:
+        super().__init__(stream, encoding="latin-1")
+        self.storages = storages
+
+    def find_class(self, module: str, name: str) -> Any:
+        full = f"{module}.{name}".replace("__builtin__.", "builtins.")
+        if not is_allowed(full):
+            message = f"{full} is not allowed"
+            raise MalformedError(message)
+        if full in _CONTAINERS:
+            return _CONTAINERS[full]
+        if full in ("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor"):
+            return _tensor
+        if full == "torch._utils._rebuild_tensor_v3":
+            return _tensor_v3
+        if full in ("torch._utils._rebuild_parameter", "torch.nn.parameter.Parameter",
+                    "torch._utils._rebuild_parameter_with_state", "torch.nn.parameter.Buffer"):  # fmt: skip
+            return _first
+        if module in ("torch", "torch.cuda", "torch.storage"):
+            return _Name(name)
+        return Inert
+
+    def persistent_load(self, pid: Any) -> Storage:
+        if not isinstance(pid, tuple) or len(pid) < 5 or pid[0] != "storage":
+            message = "a persistent id that is no storage"
+            raise MalformedError(message)
+        _, kind, key, _, count = pid[:5]
+        dtype = STORAGES.get(str(kind))
+        if dtype is None:
+            message = f"storage type {kind!r} is not supported"
+            raise UnsupportedError(message)
+        if type(count) is not int or count < 0 or not isinstance(key, str):
+            message = f"storage {key!r} declares {count!r} elements"
+            raise MalformedError(message)
+        known = self.storages.setdefault(key, Storage(dtype, key, count))
+        if (known.dtype, known.count) != (dtype, count):
+            message = f"storage {key!r} is declared twice, differently"
+            raise MalformedError(message)
+        if len(pid) > 5 and pid[5] is not None:
+            message = "views of storages (torch before 0.4) are not supported"
+            raise UnsupportedError(message)
+        return known
+
+
+def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: object) -> TensorView:
+    return _checked(storage, storage.dtype if isinstance(storage, Storage) else "", offset, size, stride)
+
+
+def _tensor_v3(
+    storage: Any, offset: Any, size: Any, stride: Any, _grad: Any, _hooks: Any, dtype: Any, *_: Any
+) -> TensorView:
+    return _checked(storage, str(dtype), offset, size, stride)
+
+
+def _first(data: Any = None, *_: object) -> Any:
+    return data
+
+
+def _checked(storage: Any, dtype: str, offset: Any, size: Any, stride: Any) -> TensorView:
+    """Check that the view stays inside of its storage."""
+    if not isinstance(storage, Storage) or dtype not in DTYPES:
+        message = f"a tensor of {dtype or 'no'} type over {type(storage).__name__}"
+        raise MalformedError(message)
+    numbers = [offset, *size, *stride] if _are_tuples(size, stride) else [None]
+    if not all(type(number) is int and 0 <= number < 1 << 60 for number in numbers):
+        message = f"a tensor with offset {offset!r}, size {size!r}, stride {stride!r}"
+        raise MalformedError(message)
+    reach = 0 if 0 in size else sum((n - 1) * s for n, s in zip(size, stride, strict=True)) + 1
+    held = storage.count * DTYPES[storage.dtype][1] // DTYPES[dtype][1]
+    if offset + reach > held and reach:
+        message = (
+            f"a tensor of size {tuple(size)}, stride {tuple(stride)}, offset {offset} reaches "
+            f"beyond its storage of {held} elements"
+        )
+        raise MalformedError(message)
+    return TensorView(storage, dtype, offset, tuple(size), tuple(stride))
+
+
+def _are_tuples(size: Any, stride: Any) -> bool:
+    both = isinstance(size, tuple) and isinstance(stride, tuple)
+    return both and len(size) == len(stride) <= _MOST_DIMENSIONS
+
+
+def read_zip(stream: BinaryIO, mapped: mmap.mmap) -> tuple[Any, bool]:
+    """Read a zip checkpoint; gives the object and whether its numbers are big-endian."""
+    archive = read_archive(stream)
+    by_name = {member.name: member for member in archive.members}
+    root = next((n for n in by_name if n == "data.pkl" or n.endswith("/data.pkl")), None)
+    if root is None:
+        message = "the archive has no data.pkl"
+        raise UnsupportedError(message)
+    prefix = root[: -len("data.pkl")]
+    storages: dict[str, Storage] = {}
+    pickled = content(stream, by_name[root], _MOST_PICKLE)
+    _check_crc(by_name[root], pickled)
+    loaded = _Unpickler(io.BytesIO(pickled), storages).load()
+    for storage in storages.values():
+        member = by_name.get(f"{prefix}data/{storage.key}")
+        if member is None:
+            message = f"storage {storage.key!r} is missing from the archive"
+            raise UnsupportedError(message)
+        storage.data = _bytes(stream, mapped, member, storage)
+    order = by_name.get(f"{prefix}byteorder")
+    return loaded, order is not None and content(stream, order, 16) == b"big"
+
+
+def _bytes(stream: BinaryIO, mapped: mmap.mmap, member: Member, storage: Storage) -> memoryview:
+    wanted = storage.count * DTYPES[storage.dtype][1]
+    if member.size != wanted:
+        message = f"storage {storage.key!r} has {member.size} bytes, {wanted} are declared"
+        raise MalformedError(message)
+    if member.deflated:
+        data = memoryview(content(stream, member, wanted + 1))
+    else:
+        data = memoryview(mapped)[member.start : member.start + member.stored]
+    if len(data) != wanted:
+        message = f"storage {storage.key!r} inflates to another size than it says"
+        raise MalformedError(message)
+    _check_crc(member, data)
+    return data
+
+
+def _check_crc(member: Member, data: bytes | memoryview) -> None:
+    if zlib.crc32(data) != member.crc:
+        message = f"member {member.name!r} has a wrong checksum: the file is damaged"
+        raise UnsupportedError(message)
+
+
+def read_legacy(stream: BinaryIO, mapped: mmap.mmap) -> tuple[Any, bool]:
+    """Read a legacy checkpoint: five pickles, then each storage's count and bytes."""
+    stream.seek(0)
+    storages: dict[str, Storage] = {}
+    for _ in range(2):
+        _Unpickler(stream, {}).load()
+    system = _Unpickler(stream, {}).load()
+    loaded = _Unpickler(stream, storages).load()
+    keys = _Unpickler(stream, {}).load()
+    if not isinstance(keys, list) or set(map(str, keys)) != set(storages):
+        message = "the list of storages does not fit the object"
+        raise MalformedError(message)
+    place = stream.tell()
+    for key in keys:
+        storage = storages[key]
+        wanted = storage.count * DTYPES[storage.dtype][1]
+        if place + 8 + wanted > len(mapped):
+            message = "the file is cut off inside of its storages"
+            raise UnsupportedError(message)
+        if struct.unpack_from("<q", mapped, place)[0] != storage.count:
+            message = f"storage {key!r} has another count than it declares"
+            raise MalformedError(message)
+        storage.data = memoryview(mapped)[place + 8 : place + 8 + wanted]
+        place += 8 + wanted
+    little = system.get("little_endian", True) if isinstance(system, Mapping) else True
+    return loaded, not little and sys.byteorder == "little"
