@@ -1,0 +1,58 @@
+"""JUnit XML: a test case for every check, so that CI systems show the gate as tests."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree as ET
+
+from gatekeeper.records import GateRecord
+
+_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def junit(record: GateRecord) -> str:
+    """Draw `record` as JUnit XML: failed checks and forbidden findings fail, undecided are errors."""
+    cases = [*_checks(record), _verdict(record)]
+    suite = ET.Element(
+        "testsuite",
+        name="gatekeeper",
+        tests=str(len(cases)),
+        failures=str(sum(case.find("failure") is not None for case in cases)),
+        errors=str(sum(case.find("error") is not None for case in cases)),
+        timestamp=record.started_at,
+    )
+    suite.extend(cases)
+    root = ET.Element("testsuites")
+    root.append(suite)
+    ET.indent(root)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
+
+
+def _checks(record: GateRecord) -> list[ET.Element]:
+    cases = []
+    # What the candidate misses is no failure where the purified network is what is deployed.
+    judged = "purified" if record.verdict.decision == "hardened" else None
+    for check in record.checks:
+        case = ET.Element("testcase", classname=f"gatekeeper.{check.subject}", name=check.metric)
+        if judged is not None and check.subject != judged and check.outcome != "passed":
+            ET.SubElement(case, "skipped", message=_legal(check.message))
+        elif check.outcome == "failed":
+            ET.SubElement(case, "failure", message=_legal(check.message))
+        elif check.outcome == "undecided":
+            ET.SubElement(case, "error", message=_legal(check.message))
+        cases.append(case)
+    return cases
+
+
+def _verdict(record: GateRecord) -> ET.Element:
+    case = ET.Element("testcase", classname="gatekeeper", name="verdict")
+    reasons = _legal(" ".join(record.verdict.reasons))
+    if record.verdict.decision == "reject":
+        ET.SubElement(case, "failure", message=reasons)
+    elif record.verdict.decision == "undecided":
+        ET.SubElement(case, "error", message=reasons)
+    return case
+
+
+def _legal(text: str) -> str:
+    return _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -1,0 +1,58 @@
+"""The summary for a pull request or a CI page: Markdown that nothing from a model can break."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator
+
+from gatekeeper.records import GateRecord
+from gatekeeper.report.wording import LABELS, MEANING, NEXT, measured, visible
+
+_SIGNS = re.compile(r"([\\`*_{}\[\]#!|~@])")
+_SHOWN = 50
+
+
+def markdown(record: GateRecord) -> str:
+    """Draw `record` as Markdown."""
+    return "\n".join(_lines(record)) + "\n"
+
+
+def _lines(record: GateRecord) -> Iterator[str]:
+    verdict = record.verdict
+    yield f"# Gatekeeper: {verdict.decision.upper()}"
+    yield ""
+    yield f"{MEANING[verdict.decision]} **{NEXT[verdict.decision]}**"
+    yield ""
+    yield from (f"- {_escaped(reason)}" for reason in verdict.reasons)
+    yield ""
+    yield f"Candidate {_escaped(record.candidate.path)}, sha256 `{record.candidate.sha256}`, "
+    yield f"policy {_escaped(record.policy.name)}, seed {record.seed}."
+    yield ""
+    if record.checks:
+        yield "| check | network | observed | wanted | outcome |"
+        yield "|---|---|---|---|---|"
+        for check in record.checks:
+            label = LABELS.get(check.metric, check.metric)
+            cells = (label, check.subject, measured(check.observed), check.bound, check.outcome)
+            yield "| " + " | ".join(map(_escaped, cells)) + " |"
+        yield ""
+    if record.findings:
+        yield "| severity | finding | what |"
+        yield "|---|---|---|"
+        for finding in record.findings[:_SHOWN]:
+            waived = " (waived)" if finding.waived else ""
+            cells = (finding.severity, finding.rule_id + waived, finding.message)
+            yield "| " + " | ".join(map(_escaped, cells)) + " |"
+        if len(record.findings) > _SHOWN:
+            yield f"\n{len(record.findings) - _SHOWN} more in the report."
+        yield ""
+    if record.skipped:
+        yield "Not checked:"
+        yield ""
+        yield from (f"- {_escaped(s.step)}: {_escaped(s.reason)}" for s in record.skipped)
+
+
+def _escaped(text: str) -> str:
+    """Escape for Markdown and HTML, so that a workflow command cannot form either."""
+    return _SIGNS.sub(r"\\\1", html.escape(visible(text), quote=False).replace("::", ": :"))

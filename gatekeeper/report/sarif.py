@@ -1,0 +1,110 @@
+"""SARIF 2.1.0 for code scanning: a result for every finding and every check that did not pass."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import PurePath
+from typing import Any
+from urllib.parse import quote
+
+from gatekeeper.records import GateRecord, Severity
+from gatekeeper.report.wording import visible
+from gatekeeper.rules import RULES, Rule
+
+_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
+_LEVELS: dict[Severity, str] = {
+    "critical": "error", "high": "error", "medium": "warning", "low": "note", "info": "note",
+}  # fmt: skip
+_SCORES: dict[Severity, str] = {
+    "critical": "9.0", "high": "7.0", "medium": "4.0", "low": "1.0", "info": "0.0",
+}  # fmt: skip
+_LONGEST = 1024
+_REGION = {"startLine": 1, "startColumn": 1, "endLine": 1, "endColumn": 1}
+
+
+def sarif(record: GateRecord) -> str:
+    """Draw `record` as SARIF."""
+    results = [*_findings(record), *_checks(record)]
+    used = list(dict.fromkeys(result["ruleId"] for result in results))
+    run = {
+        "tool": {
+            "driver": {
+                "name": "gatekeeper",
+                "version": record.tool.version,
+                "rules": [_rule(RULES[name]) for name in used],
+            }
+        },
+        "automationDetails": {"id": f"gatekeeper/{record.candidate.sha256[:16] or 'unread'}"},
+        "properties": {"decision": record.verdict.decision},
+        "results": results,
+    }
+    return json.dumps({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2) + "\n"
+
+
+def _findings(record: GateRecord) -> list[dict[str, Any]]:
+    results = []
+    for finding in record.findings:
+        if finding.rule_id not in RULES:
+            continue
+        where = "/".join(map(str, (finding.member, finding.layer, finding.unit, finding.offset)))
+        result = _result(
+            record, finding.rule_id, _LEVELS[finding.severity], finding.message, where
+        )
+        if name := finding.member or finding.layer:
+            kind = "member" if finding.member else "module"
+            logical = {"fullyQualifiedName": visible(name), "kind": kind}
+            result["locations"][0]["logicalLocations"] = [logical]
+        if finding.waived:
+            result["suppressions"] = [{"kind": "external", "justification": "waived by the policy"}]
+        results.append(result)
+    return results
+
+
+def _checks(record: GateRecord) -> list[dict[str, Any]]:
+    deployed = "purified" if record.verdict.decision == "hardened" else None
+    return [
+        _result(
+            record,
+            check.rule_id,
+            "note" if deployed and check.subject != deployed else
+            "error" if check.outcome == "failed" else "warning",
+            check.message,
+            check.subject,
+        )
+        for check in record.checks
+        if check.outcome != "passed"
+    ]  # fmt: skip
+
+
+def _result(
+    record: GateRecord, rule: str, level: str, message: str, where: str
+) -> dict[str, Any]:
+    told = visible(message)
+    print_of = hashlib.sha256(f"{record.candidate.sha256}:{rule}:{where}:{told}".encode())
+    location = {"artifactLocation": {"uri": _uri(record.candidate.path)}, "region": dict(_REGION)}
+    return {
+        "ruleId": rule,
+        "level": level,
+        "message": {"text": told},
+        "locations": [{"physicalLocation": location}],
+        "partialFingerprints": {"primaryLocationLineHash": print_of.hexdigest()[:32]},
+    }
+
+
+def _uri(path: str) -> str:
+    """A repo-relative uri; of a path from outside of the repository, only the name."""
+    pure = PurePath(path)
+    relative = pure.name if pure.is_absolute() or ".." in pure.parts else pure.as_posix()
+    return quote(relative.encode("utf-8", "surrogateescape")) or "candidate"
+
+
+def _rule(rule: Rule) -> dict[str, Any]:
+    return {
+        "id": rule.id,
+        "shortDescription": {"text": rule.title[:_LONGEST]},
+        "fullDescription": {"text": rule.explanation[:_LONGEST]},
+        "help": {"text": rule.remedy},
+        "defaultConfiguration": {"level": _LEVELS[rule.severity]},
+        "properties": {"security-severity": _SCORES[rule.severity]},
+    }

@@ -1,0 +1,47 @@
+"""The summary for a terminal: verdict first, then what changed, then what was not checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gatekeeper.records import GateRecord
+from gatekeeper.report.wording import LABELS, MEANING, NEXT, measured, visible
+
+_SHOWN = 8
+
+
+def text(record: GateRecord) -> str:
+    """Draw `record` as plain text without control characters."""
+    return "\n".join(visible(line) for line in _lines(record))
+
+
+def _lines(record: GateRecord) -> Iterator[str]:
+    verdict = record.verdict
+    yield f"{verdict.decision.upper()}: {MEANING[verdict.decision]}"
+    yield from (f"  - {reason}" for reason in verdict.reasons[:_SHOWN])
+    if len(verdict.reasons) > _SHOWN:
+        yield f"  - and {len(verdict.reasons) - _SHOWN} more in the report"
+    yield f"Next: {NEXT[verdict.decision]}"
+    yield f"Candidate: {record.candidate.path} ({record.candidate.kind}, sha256 {record.candidate.sha256})"
+    yield from _measures(record)
+    found = [finding for finding in record.findings if not finding.waived]
+    yield f"Findings: {len(found)}" + (" (the weightiest first)" if found else "")
+    order = ("critical", "high", "medium", "low", "info")
+    for finding in sorted(found, key=lambda one: order.index(one.severity))[:_SHOWN]:
+        yield f"  {finding.severity:8} {finding.rule_id}: {finding.message}"
+    if record.skipped:
+        yield "Not checked:"
+        yield from (f"  {skipped.step}: {skipped.reason}" for skipped in record.skipped)
+    if onnx := record.outputs.onnx:
+        yield f"Artifact: {onnx.path} ({onnx.weights} weights, sha256 {onnx.sha256})"
+
+
+def _measures(record: GateRecord) -> Iterator[str]:
+    if record.verification is None:
+        return
+    after = record.verification.after or {}
+    yield f"{'':36}{'candidate':>28}{'purified':>28}"
+    for name, label in LABELS.items():
+        if name in record.verification.before or name in after:
+            before = measured(record.verification.before.get(name))
+            yield f"  {label:34}{before:>28}{measured(after.get(name)) if after else '–':>28}"
