@@ -80,16 +80,16 @@ def extract(
 def _ask(stream: BinaryIO, out: BinaryIO, kind: str, key: str | None) -> dict[str, Any]:
     """Run the child; whatever it does other than answer is a failure to parse."""
     size = os.fstat(stream.fileno()).st_size
-    # The child shares our file offset.
-    os.lseek(stream.fileno(), 0, os.SEEK_SET)
-    words = [str(stream.fileno()), str(out.fileno()), kind, key or "", str(size)]
+    # A descriptor of its own: read-only, and with a position that is not ours.
+    source = os.open(f"/proc/self/fd/{stream.fileno()}", os.O_RDONLY)
     try:
+        words = [str(source), str(out.fileno()), kind, key or "", str(size)]
         done = subprocess.run(
             [sys.executable, "-I", "-B", str(_CHILD), *words],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             env={"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-            pass_fds=(stream.fileno(), out.fileno()),
+            pass_fds=(source, out.fileno()),
             cwd="/",
             start_new_session=True,
             timeout=_SECONDS + size / _BYTES_PER_SECOND,
@@ -98,6 +98,12 @@ def _ask(stream: BinaryIO, out: BinaryIO, kind: str, key: str | None) -> dict[st
     except subprocess.TimeoutExpired:
         message = "parsing the file took too long and was stopped"
         raise CandidateError(message) from None
+    finally:
+        os.close(source)
+    return _answer(done)
+
+
+def _answer(done: subprocess.CompletedProcess[bytes]) -> dict[str, Any]:
     try:
         answer = json.loads(done.stdout[:_ANSWER])
     except ValueError:

@@ -111,11 +111,11 @@ def _publish(work: Workshop, subject: Subject | None) -> OnnxOutput | None:
     )
 
 
-def _norms(work: Workshop, before: dict[str, dict[str, object]]) -> tuple[LayerNorms, ...]:
+def _norms(work: Workshop, before: list[dict[str, object]]) -> tuple[LayerNorms, ...]:
     after = _purified_norms(work) if work.room.file(PURIFIED).exists() else {}
     return tuple(
-        from_dict(LayerNorms, {"layer": name, "after": after.get(name), **entry})
-        for name, entry in before.items()
+        from_dict(LayerNorms, {**entry, "after": after.get(str(entry["layer"]))})
+        for entry in before
     )
 
 

@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 from gatekeeper.candidate.inspect import Inspection, inspect_stream, private_copy
 from gatekeeper.candidate.loading import non_finite
-from gatekeeper.candidate.quarantine import extract
+from gatekeeper.candidate.quarantine import MalformedTensorError, extract
 from gatekeeper.errors import CandidateError, StepError
 from gatekeeper.records import Artifact, Finding, to_dict
 from gatekeeper.steps.workshop import Workshop
@@ -29,30 +29,36 @@ def read(work: Workshop) -> list[str]:
         return _write(work, artifact, (), ())
     with stream:
         inspection = inspect_stream(stream, str(path))
-        protections = _parse(work, stream, inspection)
-    findings = inspection.findings
+        findings, protections = _parse(work, stream, inspection)
     if work.room.file(WEIGHTS).exists():
         findings = (*findings, *non_finite(work.room.file(WEIGHTS)))
     return _write(work, inspection.artifact, findings, protections)
 
 
-def _parse(work: Workshop, stream: BinaryIO, inspection: Inspection) -> tuple[str, ...]:
+def _parse(
+    work: Workshop, stream: BinaryIO, inspection: Inspection
+) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
     """Let the quarantine child write the weights; say why where it may not or cannot."""
-    if any(finding.severity in _BLOCKING for finding in inspection.findings):
+    findings = inspection.findings
+    if any(finding.severity in _BLOCKING for finding in findings):
         work.notes.skipped.append("The file was not parsed: a static finding forbids it.")
-        return ()
+        return findings, ()
     if inspection.unreadable:
         work.notes.errors.append(_line(inspection.unreadable, inspection.hint))
-        return ()
+        return findings, ()
+    kind = inspection.artifact.kind
     try:
         with work.room.writing(WEIGHTS) as partial:
-            extraction = extract(
-                stream, inspection.artifact.kind, partial, weights_key=work.card.weights_key
-            )
+            extraction = extract(stream, kind, partial, weights_key=work.card.weights_key)
+    except MalformedTensorError as error:
+        malformed = Finding(
+            rule_id="malformed-tensor", screen="quarantine", severity="critical", message=str(error)
+        )
+        return (*findings, malformed), ()
     except CandidateError as error:
         work.notes.errors.append(_line(str(error), error.hint))
-        return ()
-    return extraction.protections
+        return findings, ()
+    return findings, extraction.protections
 
 
 def _loadable(work: Workshop) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gatekeeper.errors import StepError
 from gatekeeper.model import Model
-from gatekeeper.network import norms
+from gatekeeper.network import layers, unit_norms
 from gatekeeper.records import Finding, ScreenResult, to_dict
 from gatekeeper.screening import SCREENS
 from gatekeeper.steps.observations import save_observation
@@ -19,7 +19,7 @@ NOT_RUN = ScreenResult(score=None, outcome="not-run")
 def screen(work: Workshop) -> list[str]:
     """Write `findings.json` and, where there are clean images, what inversion recovered."""
     if not work.has_weights:
-        work.room.write_json("findings.json", {"findings": [], "screens": {}, "norms": {}})
+        work.room.write_json("findings.json", {"findings": [], "screens": {}, "norms": []})
         work.notes.skipped.append("Screening: the candidate's weights were not read.")
         return ["findings.json"]
     model = work.candidate
@@ -41,7 +41,10 @@ def screen(work: Workshop) -> list[str]:
     content = {
         "findings": [to_dict(finding) for finding in findings],
         "screens": {name: to_dict(result) for name, result in screens.items()},
-        "norms": {name: values.tolist() for name, values in norms(model).items()},
+        "norms": [
+            {"layer": layer.name, "kind": layer.kind, "before": unit_norms(model, layer).tolist()}
+            for layer in layers(model)
+        ],
         "architecture": model.architecture,
         "num_classes": len(model.classes),
         "parameters": sum(weight.numel() for weight in model.network.parameters()),
