@@ -18,9 +18,7 @@ OBSERVED = frozenset(
 )
 
 
-def check_all(
-    policy: Policy, verification: Verification | None, samples: int
-) -> tuple[Check, ...]:
+def check_all(policy: Policy, verification: Verification | None, samples: int) -> tuple[Check, ...]:
     """Check every requirement for the candidate and, where there is one, the purified network."""
     if verification is None:
         return ()

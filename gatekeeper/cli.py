@@ -22,7 +22,7 @@ _EXISTING = click.Path(path_type=Path)
 def main() -> None:
     """Run the command; every error is one line, its remedy, and the right exit code."""
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(prog_name="gatekeeper", standalone_mode=False)
     except click.exceptions.Abort:
         click.echo("Interrupted; nothing was left half-written. Go on with --resume.", err=True)
         code = 130
@@ -69,7 +69,9 @@ def cli() -> None:
 @cli.command()
 @click.argument("model", type=_EXISTING)
 @scan_options
-@click.option("--out", type=_EXISTING, help="Run directory.  [default: gatekeeper-runs/NAME-DIGEST]")
+@click.option(
+    "--out", type=_EXISTING, help="Run directory.  [default: gatekeeper-runs/NAME-DIGEST]"
+)
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True)
 @click.option("--resume", is_flag=True, help="Go on after the last finished step.")
 @click.option("--prefect", is_flag=True, help="Run the same steps as a Prefect flow.")
@@ -221,6 +223,8 @@ def _internal(error: Exception) -> int:
         "w", prefix="gatekeeper-", suffix=".log", delete=False, encoding="utf-8"
     ) as log:
         traceback.print_exception(error, file=log)
-    click.echo(f"gatekeeper: internal error ({type(error).__name__}); nothing was passed.", err=True)
+    click.echo(
+        f"gatekeeper: internal error ({type(error).__name__}); nothing was passed.", err=True
+    )
     click.echo(f"  Please report it with {log.name}", err=True)
     return 3

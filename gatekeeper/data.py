@@ -66,7 +66,8 @@ def _read_folders(
     # The card's order is that of the network's outputs.
     order = {name: label for label, name in enumerate(classes or names)}
     digest = hashlib.sha256()
-    pixels, labels = [], []
+    pixels: list[Tensor] = []
+    labels: list[int] = []
     for folder in folders:
         for file in sorted(folder.rglob("*")):
             if file.suffix.lower() not in SUFFIXES or file.name.startswith("."):

@@ -54,9 +54,7 @@ class Demonstration:
     exit_code: int
 
 
-def demonstrate(
-    out: Path, *, tell: Callable[[str], None] = lambda _: None
-) -> Demonstration:
+def demonstrate(out: Path, *, tell: Callable[[str], None] = lambda _: None) -> Demonstration:
     """Make the victim in `out`, scan it, and compare with the truth.
 
     Raises:
@@ -73,12 +71,12 @@ def demonstrate(
     victim = make_victim(train)
     before = _truth(victim, clean)
     if min(before) < _LEAST:
-        message = f"the victim reached only accuracy {before[0]:.3f}, attack success {before[1]:.3f}"
+        message = (
+            f"the victim reached only accuracy {before[0]:.3f}, attack success {before[1]:.3f}"
+        )
         raise GatekeeperError(message, hint="Report this with your versions of torch.")
     _lay_out(out, victim, clean)
-    job = Job(
-        model=str(out / "candidate/model.pt"), out=str(out / "run"), data=str(out / "clean")
-    )
+    job = Job(model=str(out / "candidate/model.pt"), out=str(out / "run"), data=str(out / "clean"))
     record = run(job, tell=tell)
     return _conclude(out, job, record)
 

@@ -75,9 +75,7 @@ def parity(model: Model, onnx_path: Path, images: Images) -> Parity:
         (seen,) = session.run([OUTPUT], {INPUT: pixels.numpy()})
         worst = max(worst, float(np.abs(seen - expected).max()))
         agreed += int((seen.argmax(1) == expected.argmax(1)).sum())
-    return Parity(
-        max_abs_diff=worst, top1_agreement=agreed / len(images), samples=len(images)
-    )
+    return Parity(max_abs_diff=worst, top1_agreement=agreed / len(images), samples=len(images))
 
 
 def predictions(onnx_path: Path, images: Images) -> np.ndarray:
@@ -87,7 +85,8 @@ def predictions(onnx_path: Path, images: Images) -> np.ndarray:
         session.run([OUTPUT], {INPUT: images.select(index).to("cpu").floats().numpy()})[0]
         for index in torch.arange(len(images), device=images.pixels.device).split(_BATCH)
     ]
-    return np.concatenate(answers).argmax(axis=1)
+    classes: np.ndarray = np.concatenate(answers).argmax(axis=1)
+    return classes
 
 
 def _session(path: Path) -> onnxruntime.InferenceSession:

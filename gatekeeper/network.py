@@ -61,12 +61,12 @@ def layers(model: Model) -> list[Layer]:
 def unit_norms(model: Model, layer: Layer) -> Tensor:
     """(units,) float64 on the CPU: L2 norm of each unit's weights, BatchNorm folded in."""
     weights = layer.weight.double().cpu().flatten(start_dim=1)  # (units, fan_in)
-    norms = weights.norm(dim=1)
+    norms: Tensor = weights.norm(dim=1)
     if layer.batch_norm is None:
         return norms
     norm = model.network.get_submodule(layer.batch_norm)
     variance = norm.get_buffer("running_var").double().cpu()
-    scale = (variance + float(getattr(norm, "eps", 1e-5))).rsqrt()
+    scale: Tensor = (variance + float(getattr(norm, "eps", 1e-5))).rsqrt()
     if isinstance(gamma := getattr(norm, "weight", None), Tensor):
         scale = scale * gamma.detach().double().cpu().abs()
     return norms * scale

@@ -9,9 +9,9 @@ from typing import Any
 
 from gatekeeper.config import Config, find_config
 from gatekeeper.errors import CandidateError, UsageError
+from gatekeeper.job import METHODS, Job
 from gatekeeper.policy import read_policy
 from gatekeeper.rundir import sha256_file
-from gatekeeper.job import METHODS, Job
 
 
 def plan(model: Path, **given: Any) -> Job:

@@ -22,7 +22,7 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
 @cache
 def _has_bf16(kind: str) -> bool:
     if kind == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
     except OSError:

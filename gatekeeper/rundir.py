@@ -61,7 +61,9 @@ class RunDirectory:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 message = f"another run is using {path}"
-                raise RunDirectoryError(message, hint="Wait for it, or choose another --out.") from None
+                raise RunDirectoryError(
+                    message, hint="Wait for it, or choose another --out."
+                ) from None
             with _told(path):
                 for partial in path.glob(".*.partial"):
                     partial.unlink()

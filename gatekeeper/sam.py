@@ -35,7 +35,7 @@ class SharpnessAware:
         if not gradients:
             return
         weights: list[Tensor] = list(self._moved)
-        self._before = torch._foreach_clone(weights)  # type: ignore[attr-defined]
+        self._before = [weight.clone() for weight in weights]
         step = torch._foreach_mul(weights, gradients) if self.adaptive else gradients
         norms = torch._foreach_norm(step)
         scale = self.rho / (torch.stack(list(norms)).norm() + _TINY)

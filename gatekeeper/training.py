@@ -71,7 +71,9 @@ def fine_tune(
         loss, rate = trainer.epoch()
         accuracy = None
         if validation is not None:
-            accuracy = float((predictions(tuned, validation) == validation.labels.cpu()).float().mean())
+            accuracy = float(
+                (predictions(tuned, validation) == validation.labels.cpu()).float().mean()
+            )
         line = Epoch(epoch=epoch + 1, loss=loss, learning_rate=rate, accuracy=accuracy)
         history.append(line)
         if on_epoch is not None:
@@ -89,7 +91,9 @@ class _Trainer:
         self.images = images
         self.view = model.pixels_to_logits().to(model.device)
         self.network = model.network
-        parameters = [weight.requires_grad_(True) for weight in self.network.parameters()]
+        parameters = list(self.network.parameters())
+        for weight in parameters:
+            weight.requires_grad_(True)
         self.optimiser = torch.optim.SGD(
             parameters,
             lr=recipe.lr,
@@ -149,9 +153,7 @@ class _Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         with autocast(pixels.device, self.recipe.precision):
             answer = self.view(pixels)
-        loss = F.cross_entropy(
-            answer.float(), labels, label_smoothing=self.recipe.label_smoothing
-        )
+        loss = F.cross_entropy(answer.float(), labels, label_smoothing=self.recipe.label_smoothing)
         loss.backward()
         return loss.detach()
 

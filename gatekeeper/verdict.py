@@ -172,6 +172,4 @@ def _scarce(policy: Policy, counts: dict[str, int]) -> tuple[str, ...]:
     if not few:
         return ()
     names = ", ".join(few[:10]) + (f" and {len(few) - 10} more" if len(few) > 10 else "")
-    return (
-        f"Not compared, fewer than {policy.min_samples_per_class} held-out images: {names}.",
-    )
+    return (f"Not compared, fewer than {policy.min_samples_per_class} held-out images: {names}.",)

@@ -69,9 +69,7 @@ def read_yaml(path: Path, error: type[GatekeeperError]) -> Document:
     if not isinstance(data, dict):
         message = f"{path}:1: a mapping of keys to values is wanted"
         raise error(message)
-    return Document(
-        data=data, lines=lines, sha256=hashlib.sha256(content).hexdigest(), path=path
-    )
+    return Document(data=data, lines=lines, sha256=hashlib.sha256(content).hexdigest(), path=path)
 
 
 class _TrickError(Exception):
@@ -83,12 +81,12 @@ class _TrickError(Exception):
 def _refuse_tricks(text: str) -> None:
     depth = 0
     for event in yaml.parse(text, yaml.SafeLoader):
-        line = event.start_mark.line + 1
+        line = event.start_mark.line + 1 if event.start_mark else 1
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             message = "anchors and aliases are not allowed"
             raise _TrickError(message, line)
-        if getattr(event, "tag", None):
-            message = f"the tag {event.tag!r} is not allowed"
+        if tag := getattr(event, "tag", None):
+            message = f"the tag {tag!r} is not allowed"
             raise _TrickError(message, line)
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1

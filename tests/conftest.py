@@ -36,9 +36,9 @@ def fresh_network(seed: int = 0) -> Model:
 
 def _trained(name: str, images: Images) -> Model:
     """Train once; the cache is keyed by all that shapes the result."""
-    parts = [RECIPE, ATTACK, torch.__version__, name]
-    for source in ("training.py", "sam.py", "candidate/networks.py"):
-        parts.append((ROOT / "gatekeeper" / source).read_text(encoding="utf-8"))
+    parts: list[object] = [RECIPE, ATTACK, torch.__version__, name]
+    sources = ("training.py", "sam.py", "candidate/networks.py")
+    parts += [(ROOT / "gatekeeper" / source).read_text(encoding="utf-8") for source in sources]
     key = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
     path = CACHE / f"{name}-{key}.safetensors"
     model = fresh_network()

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_scan import repeatable, save_images
 
 from gatekeeper.demo import _CARD
 from gatekeeper.model import Images, Model
-from test_scan import repeatable, save_images
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 

@@ -86,7 +86,7 @@ def weightless() -> Iterator[None]:
             weight = nn.Parameter(weight.to("meta"), requires_grad=weight.requires_grad)
         register(module, name, weight)
 
-    nn.Module.register_parameter = register_empty  # type: ignore[method-assign]
+    nn.Module.register_parameter = register_empty  # type: ignore[method-assign,assignment]
     try:
         yield
     finally:

@@ -55,4 +55,4 @@ def _landlock(libc: ctypes.CDLL) -> bool:
     """Deny every access to files by path: a rule set that handles all and allows none."""
     rules = struct.pack("<Q", _ALL_FILE_RIGHTS)
     created = libc.syscall(_LANDLOCK_CREATE, rules, ctypes.c_size_t(len(rules)), 0)
-    return created >= 0 and libc.syscall(_LANDLOCK_RESTRICT, created, 0) == 0
+    return bool(created >= 0 and libc.syscall(_LANDLOCK_RESTRICT, created, 0) == 0)

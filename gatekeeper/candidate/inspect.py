@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from gatekeeper.candidate.archive import Archive, ArchiveError, Member, content, read_archive
 from gatekeeper.candidate.kinds import UNREADABLE, kind_of
@@ -55,16 +55,17 @@ def private_copy(path: Path, directory: Path) -> BinaryIO:
         CandidateError: no regular file, or it cannot be read.
     """
     with _open(path) as stream:
-        copy = tempfile.TemporaryFile(dir=directory, buffering=1 << 20)
+        # Closed by the caller, who parses it.
+        copy = tempfile.TemporaryFile(dir=directory, buffering=1 << 20)  # noqa: SIM115
         shutil.copyfileobj(stream, copy, 1 << 20)
     copy.seek(0)
-    return copy
+    return cast(BinaryIO, copy)
 
 
 def inspect_stream(stream: BinaryIO, path: str) -> Inspection:
     """Inspect an open regular file from its beginning."""
     stream.seek(0)
-    digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    digest = hashlib.file_digest(cast(io.BufferedReader, stream), "sha256").hexdigest()
     size = stream.seek(0, 2)
     seen = _Seen()
     kind = _look(stream, seen)
@@ -259,4 +260,6 @@ def _second_opinion(pickle: bytes, member: str, seen: _Seen) -> None:
     for found in result.globals:
         if found.safety == scanner.SafetyLevel.Dangerous:
             name = f"{found.module}.{found.name}"
-            seen.add("code-execution", "critical", f"picklescan calls {name} an attack", member, None)
+            seen.add(
+                "code-execution", "critical", f"picklescan calls {name} an attack", member, None
+            )

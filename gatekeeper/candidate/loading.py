@@ -76,8 +76,8 @@ def non_finite(weights: Path) -> list[Finding]:
             # A sum is finite exactly when all are, but for overflow; then look closely.
             if not tensor.sum(dtype=torch.float64).isfinite() and not tensor.isfinite().all():
                 bad = int((~tensor.isfinite()).sum())
-                findings.append(_finding("non-finite-weights", "high", name, f"{bad} of "
-                                         f"{tensor.numel()} weights are NaN or infinite"))  # fmt: skip
+                told = f"{bad} of {tensor.numel()} weights are NaN or infinite"
+                findings.append(_finding("non-finite-weights", "high", name, told))
             elif tensor.dim() > 1 and not tensor.any():
                 findings.append(_finding("all-zero-layer", "medium", name, "all weights are zero"))
     return findings

@@ -115,19 +115,22 @@ def suspicions(walked: Walk) -> Iterator[Suspicion]:
     for found in walked.globals:
         if "overwritten" in found.uses:
             yield Suspicion(name=found.name, offset=found.offset, how="overwrites an import")
-        elif is_allowed(found.name):
-            continue
-        elif is_module_name(found.name) and "called" not in found.uses:
-            continue
-        elif modular and found.uses == {"created"} and found.name.isprintable():
-            continue
-        else:
+        elif not (is_allowed(found.name) or _is_module_part(found, modular=modular)):
             yield Suspicion(name=found.name, offset=found.offset, how="imports")
+
+
+def _is_module_part(found: Global, *, modular: bool) -> bool:
+    """Tell whether this only makes objects, inside of a whole network that was pickled."""
+    if is_module_name(found.name):
+        return "called" not in found.uses
+    return modular and found.uses == {"created"} and found.name.isprintable()
 
 
 def foreign_classes(walked: Walk) -> list[str]:
     """Name the classes of a whole-module pickle, which only their own code could rebuild."""
-    return [g.name for g in walked.globals if not is_allowed(g.name) and g.uses <= {"created", "passed"}]
+    return [
+        g.name for g in walked.globals if not is_allowed(g.name) and g.uses <= {"created", "passed"}
+    ]
 
 
 class _Machine:

@@ -74,7 +74,8 @@ def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _span(name: str, entry: Any) -> tuple[int, int, str]:
     fields = entry if isinstance(entry, dict) else {}
-    dtype, shape, offsets = (fields.get(key) for key in ("dtype", "shape", "data_offsets"))
+    wanted: list[Any] = [fields.get(key) for key in ("dtype", "shape", "data_offsets")]
+    dtype, shape, offsets = wanted
     if dtype not in _WIDTHS or not _naturals(shape) or not _naturals(offsets) or len(offsets) != 2:
         message = f"tensor {name[:80]!r} has dtype {dtype!r}, shape {shape!r}, offsets {offsets!r}"
         raise SafetensorsError(message)

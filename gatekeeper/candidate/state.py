@@ -42,7 +42,9 @@ def find_state(loaded: Any, key: str | None) -> tuple[dict[str, TensorView], str
     raise UnsupportedError(message)
 
 
-def _named(found: Mapping[Any, Any], key: str | None) -> tuple[dict[str, TensorView], str | None, str]:
+def _named(
+    found: Mapping[Any, Any], key: str | None
+) -> tuple[dict[str, TensorView], str | None, str]:
     tensors, prefix = _strip(_tensors(found))
     return tensors, key, prefix
 
@@ -62,7 +64,9 @@ def _strip(tensors: dict[str, TensorView]) -> tuple[dict[str, TensorView], str]:
         taken += prefix
 
 
-def write_safetensors(tensors: dict[str, TensorView], out: BinaryIO, *, swap: bool, most: int) -> None:
+def write_safetensors(
+    tensors: dict[str, TensorView], out: BinaryIO, *, swap: bool, most: int
+) -> None:
     """Write the tensors, contiguous and little-endian, never more than `most` bytes.
 
     Raises:
@@ -102,7 +106,7 @@ def _write(tensor: TensorView, out: BinaryIO, *, swap: bool) -> None:
     if swap:
         view = view.byteswap()
     if view.flags.c_contiguous:
-        data = memoryview(view.reshape(-1)).cast("B")
+        data = memoryview(view.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
         for start in range(0, len(data), _CHUNK):
             out.write(data[start : start + _CHUNK])
     else:

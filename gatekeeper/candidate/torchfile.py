@@ -108,6 +108,16 @@ _CONTAINERS: dict[str, Any] = {
 }
 
 
+_WRAPPERS = frozenset(
+    {
+        "torch._utils._rebuild_parameter",
+        "torch._utils._rebuild_parameter_with_state",
+        "torch.nn.parameter.Parameter",
+        "torch.nn.parameter.Buffer",
+    }
+)
+
+
 class _Unpickler(pickle.Unpickler):
     """Knows the allowed names only, and gives stand-ins for them."""
 
@@ -126,8 +136,7 @@ class _Unpickler(pickle.Unpickler):
             return _tensor
         if full == "torch._utils._rebuild_tensor_v3":
             return _tensor_v3
-        if full in ("torch._utils._rebuild_parameter", "torch.nn.parameter.Parameter",
-                    "torch._utils._rebuild_parameter_with_state", "torch.nn.parameter.Buffer"):  # fmt: skip
+        if full in _WRAPPERS:
             return _first
         if module in ("torch", "torch.cuda", "torch.storage"):
             return _Name(name)
@@ -156,7 +165,9 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: object) -> TensorView:
-    return _checked(storage, storage.dtype if isinstance(storage, Storage) else "", offset, size, stride)
+    return _checked(
+        storage, storage.dtype if isinstance(storage, Storage) else "", offset, size, stride
+    )
 
 
 def _tensor_v3(

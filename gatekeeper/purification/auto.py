@@ -38,7 +38,7 @@ class _CollapsedError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Auto:
-    """A bounded search; `most_attempts` in all, `validation_share` of the images kept from tuning."""
+    """A bounded search: `validation_share` of the images are kept from tuning, to choose by."""
 
     most_attempts: int = 6
     validation_share: float = 0.25
@@ -136,9 +136,7 @@ def _attempt(
     history: list[Epoch] = []
     watch = _watch(_accuracy(model, validation), recipe.epochs, history)
     try:
-        tuned, _ = fine_tune(
-            model, tune, recipe, seed=seed, validation=validation, on_epoch=watch
-        )
+        tuned, _ = fine_tune(model, tune, recipe, seed=seed, validation=validation, on_epoch=watch)
     except (Diverged, _CollapsedError, torch.cuda.OutOfMemoryError) as error:
         return None, _record(recipe, started, "diverged", str(error), None, history), None
     seen = trial(tuned)

@@ -1,6 +1,7 @@
 """FT-SAM: fine-tuning with adaptive sharpness-aware minimisation (Zhu et al., ICCV 2023, Eq. 4).
 
-min over w of max over ||T_w^-1 eps||_2 <= rho of the clean cross-entropy at w + eps, T_w = diag(|w|).
+min over w of max over ||T_w^-1 eps||_2 <= rho of the clean cross-entropy at w + eps, with
+T_w = diag(|w|).
 Flat minima leave no room for the few large weights that a backdoor lives in.
 """
 

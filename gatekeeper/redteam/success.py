@@ -11,7 +11,10 @@ from gatekeeper.training import predictions
 class Attack(Protocol):
     """An all-to-one attack whose trigger is known."""
 
-    target: int
+    @property
+    def target(self) -> int:
+        """The class that the trigger means."""
+        ...
 
     def triggered(self, images: Images) -> Images:
         """Give the triggered images with their true labels, the target class left out."""

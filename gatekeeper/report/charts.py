@@ -62,7 +62,10 @@ def recall_chart(before: dict[str, Measure], after: dict[str, Measure]) -> Marku
         y = 10 + step * row
         label = _short(name.removeprefix("recall:"))
         parts.append(_text("label", _LEFT - 10, y + 12, label, anchor="end"))
-        for series, offset, measure in (("before", 0, before[name]), ("after", 13, after.get(name))):
+        for series, offset, measure in (
+            ("before", 0, before[name]),
+            ("after", 13, after.get(name)),
+        ):
             if measure is None or measure.value is None:
                 continue
             top, length = y + offset, measure.value * (_WIDTH - _LEFT - _RIGHT)
@@ -128,7 +131,9 @@ def _dot(kind: str, x: float, y: float, radius: float) -> str:
 
 
 def _text(kind: str, x: float, y: float, text: str, *, anchor: str) -> str:
-    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+    return (
+        f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+    )
 
 
 def _short(name: str) -> str:

@@ -11,7 +11,7 @@ _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 
 def junit(record: GateRecord) -> str:
-    """Draw `record` as JUnit XML: failed checks and forbidden findings fail, undecided are errors."""
+    """Draw `record` as JUnit XML: what failed is a failure, what is undecided an error."""
     cases = [*_checks(record), _verdict(record)]
     suite = ET.Element(
         "testsuite",

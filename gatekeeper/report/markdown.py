@@ -42,8 +42,8 @@ def _lines(record: GateRecord) -> Iterator[str]:
         yield "|---|---|---|"
         for finding in record.findings[:_SHOWN]:
             waived = " (waived)" if finding.waived else ""
-            cells = (finding.severity, finding.rule_id + waived, finding.message)
-            yield "| " + " | ".join(map(_escaped, cells)) + " |"
+            told = (finding.severity, finding.rule_id + waived, finding.message)
+            yield "| " + " | ".join(map(_escaped, told)) + " |"
         if len(record.findings) > _SHOWN:
             yield f"\n{len(record.findings) - _SHOWN} more in the report."
         yield ""

@@ -48,9 +48,7 @@ def _findings(record: GateRecord) -> list[dict[str, Any]]:
         if finding.rule_id not in RULES:
             continue
         where = "/".join(map(str, (finding.member, finding.layer, finding.unit, finding.offset)))
-        result = _result(
-            record, finding.rule_id, _LEVELS[finding.severity], finding.message, where
-        )
+        result = _result(record, finding.rule_id, _LEVELS[finding.severity], finding.message, where)
         if name := finding.member or finding.layer:
             kind = "member" if finding.member else "module"
             logical = {"fullyQualifiedName": visible(name), "kind": kind}
@@ -77,9 +75,7 @@ def _checks(record: GateRecord) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _result(
-    record: GateRecord, rule: str, level: str, message: str, where: str
-) -> dict[str, Any]:
+def _result(record: GateRecord, rule: str, level: str, message: str, where: str) -> dict[str, Any]:
     told = visible(message)
     print_of = hashlib.sha256(f"{record.candidate.sha256}:{rule}:{where}:{told}".encode())
     location = {"artifactLocation": {"uri": _uri(record.candidate.path)}, "region": dict(_REGION)}

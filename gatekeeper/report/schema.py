@@ -13,7 +13,7 @@ Record = TypeVar("Record")
 
 
 @cache
-def _adapter(shape: type[Any]) -> TypeAdapter[Any]:
+def _adapter(shape: Any) -> TypeAdapter[Any]:
     return TypeAdapter(shape)
 
 
@@ -23,7 +23,7 @@ def from_dict(shape: type[Record], plain: Any) -> Record:
     Raises:
         pydantic.ValidationError: it has another shape.
     """
-    record: Record = _adapter(shape).validate_python(plain)
+    record: Record = _adapter(shape).validate_python(plain)  # type: ignore[arg-type]
     return record
 
 

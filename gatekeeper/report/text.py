@@ -22,7 +22,8 @@ def _lines(record: GateRecord) -> Iterator[str]:
     if len(verdict.reasons) > _SHOWN:
         yield f"  - and {len(verdict.reasons) - _SHOWN} more in the report"
     yield f"Next: {NEXT[verdict.decision]}"
-    yield f"Candidate: {record.candidate.path} ({record.candidate.kind}, sha256 {record.candidate.sha256})"
+    candidate = record.candidate
+    yield f"Candidate: {candidate.path} ({candidate.kind}, sha256 {candidate.sha256})"
     yield from _measures(record)
     found = [finding for finding in record.findings if not finding.waived]
     yield f"Findings: {len(found)}" + (" (the weightiest first)" if found else "")

@@ -24,7 +24,6 @@ from gatekeeper.records import (
     Subject,
     Tool,
     TriggerRecord,
-    to_dict,
 )
 from gatekeeper.report import render
 from gatekeeper.report.schema import from_dict

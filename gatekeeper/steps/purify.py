@@ -80,9 +80,7 @@ def _run(work: Workshop, data: CleanData) -> tuple[Model | None, Purification]:
     work.tell("recover the candidate's triggers on the validation images")
     before = observe(work.candidate, validation, seed=seed)
     trial = partial(_try, work, validation, before)
-    return auto(
-        work.candidate, clean, seed=seed, trial=trial, on_attempt=_teller(work.tell)
-    )
+    return auto(work.candidate, clean, seed=seed, trial=trial, on_attempt=_teller(work.tell))
 
 
 def _teller(tell: Callable[[str], None]) -> Callable[[Attempt], None]:

@@ -48,7 +48,7 @@ def measure(
     """
     labels = images.labels.cpu()
     right, before = observed.predictions == labels, candidate.predictions == labels
-    measures = {
+    return {
         "clean_accuracy": _share("clean_accuracy", int(right.sum()), len(labels)),
         "clean_accuracy_drop": _drop(before, right),
         **_recalls(images.classes, labels, right),
@@ -56,7 +56,6 @@ def measure(
         "recovered_trigger_success": _success(model, images, candidate, trigger_area),
         "smallest_trigger_area": _smallest(images.classes, observed),
     }
-    return measures
 
 
 def agreement(parity: Parity) -> Measure:
