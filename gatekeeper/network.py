@@ -7,17 +7,19 @@ the order of modules would be wrong on pre-activation networks.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from gatekeeper.model import Model
+from gatekeeper.wiring import BATCH_NORMS, CONVS, Wiring, wire
 
 Kind = Literal["conv", "linear"]
-_CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_CHUNK = 4_000_000  # weights that are in double precision at a time
+_PROJECTIONS = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,86 +31,97 @@ class Layer:
     module: nn.Module
     batch_norm: str | None
     is_head: bool  # gives the class scores
+    parameter: str = "weight"  # attention keeps several under other names
 
     @property
     def weight(self) -> Tensor:
         """The layer's weight, first dimension: units."""
-        weight: Tensor = self.module.get_parameter("weight").detach()
-        return weight
+        weight: Tensor = getattr(self.module, self.parameter)
+        return weight.detach()
 
 
 def layers(model: Model) -> list[Layer]:
-    """Every convolution and linear layer, in the order of the modules."""
-    followers = _followers(model.network)
-    found = [
-        (name, module)
-        for name, module in model.network.named_modules()
-        if isinstance(module, (*_CONVS, nn.Linear)) and module.weight.numel()
-    ]
-    heads = [n for n, m in found if m.weight.shape[0] == len(model.classes)]
-    return [
+    """Every convolution, linear layer and attention projection, in the order in which they run.
+
+    Layers that do not run in evaluation (auxiliary heads) come last.
+    """
+    return walk(model)[0]
+
+
+def walk(model: Model) -> tuple[list[Layer], Wiring]:
+    """The layers, and how the network's wiring was seen."""
+    wiring = wire(model.network, model.input.size)
+    place = {name: position for position, name in enumerate(wiring.order)}
+    found = sorted(_units(model.network), key=lambda one: place.get(one[0], len(place)))
+    head = _head([name for runs_as, name, _, _ in found if runs_as in place], model)
+    head = head or _head([name for _, name, _, _ in found], model)
+    walked = [
         Layer(
             name=name,
-            kind="linear" if isinstance(module, nn.Linear) else "conv",
+            kind="conv" if isinstance(module, CONVS) else "linear",
             module=module,
-            batch_norm=followers.get(name),
-            is_head=bool(heads) and name == heads[-1],
+            batch_norm=wiring.batch_norms.get(name),
+            is_head=name == head,
+            parameter=parameter,
         )
-        for name, module in found
+        for _, name, module, parameter in found
     ]
+    return walked, wiring
+
+
+def unfolded(model: Model, wiring: Wiring) -> str:
+    """Say why norms stand without their BatchNorm, where the wiring could not be seen."""
+    normalised = any(isinstance(module, BATCH_NORMS) for module in model.network.modules())
+    if wiring.seen != "unseen" or not normalised:
+        return ""
+    return "the network's graph could not be seen: norms stand without BatchNorm"
 
 
 def unit_norms(model: Model, layer: Layer) -> Tensor:
     """(units,) float64 on the CPU: L2 norm of each unit's weights, BatchNorm folded in."""
-    weights = layer.weight.double().cpu().flatten(start_dim=1)  # (units, fan_in)
-    norms: Tensor = weights.norm(dim=1)
-    if layer.batch_norm is None:
-        return norms
-    norm = model.network.get_submodule(layer.batch_norm)
-    variance = norm.get_buffer("running_var").double().cpu()
-    scale: Tensor = (variance + float(getattr(norm, "eps", 1e-5))).rsqrt()
-    if isinstance(gamma := getattr(norm, "weight", None), Tensor):
-        scale = scale * gamma.detach().double().cpu().abs()
-    return norms * scale
+    weights = layer.weight.flatten(start_dim=1)  # (units, fan_in)
+    rows = max(1, _CHUNK // max(1, weights.shape[1]))
+    norms = torch.cat([part.double().norm(dim=1).cpu() for part in torch.split(weights, rows)])
+    return norms if layer.batch_norm is None else norms * _scale(model, layer.batch_norm)
 
 
 def norms(model: Model) -> dict[str, Tensor]:
-    """Unit norms of every layer by its name."""
-    return {layer.name: unit_norms(model, layer) for layer in layers(model)}
+    """Unit norms of every layer by its name; 0 where the weights are not finite."""
+    found = {layer.name: unit_norms(model, layer) for layer in layers(model)}
+    return {name: values.nan_to_num(0.0, 0.0, 0.0) for name, values in found.items()}
 
 
-def _followers(network: nn.Module) -> dict[str, str]:
-    """Names of layers and of the BatchNorm that alone takes their output, as the graph has it."""
-    try:
-        graph = _Tracer().trace(network)
-    except Exception:  # a network that cannot be traced is served without folding
-        return {}
-    modules = dict(network.named_modules())
-    pairs = {}
-    for node in graph.nodes:
-        if node.op != "call_module" or not isinstance(modules.get(str(node.target)), _NORMS):
-            continue
-        (source, *_) = node.all_input_nodes or (None,)
-        layer = modules.get(str(source.target)) if source is not None else None
-        if (
-            source is not None
-            and source.op == "call_module"
-            and isinstance(layer, (*_CONVS, nn.Linear))
-            and len(source.users) == 1
-            and _has_statistics(modules[str(node.target)], layer)
-        ):
-            pairs[str(source.target)] = str(node.target)
-    return pairs
+def _scale(model: Model, name: str) -> Tensor:
+    """(units,) |gamma| / sqrt(var + eps) of one BatchNorm."""
+    norm = model.network.get_submodule(name)
+    variance = norm.get_buffer("running_var").double().cpu()
+    scale = (variance + float(getattr(norm, "eps", 1e-5))).rsqrt()
+    if isinstance(gamma := getattr(norm, "weight", None), Tensor):
+        scale = scale * gamma.detach().double().cpu().abs()
+    return scale
 
 
-def _has_statistics(norm: nn.Module, layer: nn.Module) -> bool:
-    variance = getattr(norm, "running_var", None)
-    return isinstance(variance, Tensor) and len(variance) == len(layer.get_parameter("weight"))
+def _units(network: nn.Module) -> Iterator[tuple[str, str, nn.Module, str]]:
+    """The module that runs, the layer's name, the module that holds its weight, and as what."""
+    for name, module in network.named_modules():
+        if isinstance(module, nn.MultiheadAttention):
+            for parameter in _PROJECTIONS:
+                if getattr(module, parameter, None) is not None:
+                    layer = f"{name}.{parameter.removesuffix('_weight')}".removeprefix(".")
+                    yield name, layer, module, parameter
+        elif isinstance(module, (*CONVS, nn.Linear)) and module.weight.numel():
+            owner = name.removesuffix(".out_proj")  # attention reads its weight without calling it
+            yield owner if _attends(network, owner) else name, name, module, "weight"
 
 
-class _Tracer(fx.Tracer):
-    """Keeps torch's own modules whole, and forgets nothing of the user's."""
+def _attends(network: nn.Module, name: str) -> bool:
+    return isinstance(network.get_submodule(name), nn.MultiheadAttention)
 
-    def trace(self, root: nn.Module, concrete_args: None = None) -> fx.Graph:  # type: ignore[override]
-        with torch.no_grad():
-            return super().trace(root, concrete_args)
+
+def _head(names: list[str], model: Model) -> str | None:
+    """The last of `names` that has one unit for each class."""
+    modules = dict(model.network.named_modules())
+    units = {name: getattr(modules.get(name), "weight", None) for name in names}
+    wanted = len(model.classes)
+    fitting = [n for n, w in units.items() if isinstance(w, Tensor) and w.shape[0] == wanted]
+    return fitting[-1] if fitting else None

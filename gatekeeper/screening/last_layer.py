@@ -7,20 +7,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from gatekeeper.errors import StepError
 from gatekeeper.model import Model
-from gatekeeper.network import layers
+from gatekeeper.network import Layer, layers
 from gatekeeper.records import Finding, ScreenResult
-from gatekeeper.screening.robust import robust_z
+from gatekeeper.screening.robust import robust_z, widened
+
+_FEWEST = 4  # rows below which "the others" says nothing
 
 
 @dataclass(frozen=True, kw_only=True)
 class LastLayer:
     """Robust z of norm, mean and bias over the class rows."""
 
-    threshold: float = 4.0  # robust standard deviations from the median, above or below
+    threshold: float = 3.5  # robust standard deviations from the median of many classes
+    most: int = 20
 
     def __call__(self, model: Model) -> tuple[ScreenResult, list[Finding]]:
         """Score the class rows.
@@ -32,22 +36,21 @@ class LastLayer:
         if head is None:
             message = f"no layer of {model.architecture} has one row for each class"
             raise StepError(message, hint="The other screens were run.")
-        rows = head.weight.double().cpu().flatten(start_dim=1)  # (classes, features)
-        statistics = {"norm": rows.norm(dim=1), "mean": rows.mean(dim=1)}
-        bias = getattr(head.module, "bias", None)
-        if isinstance(bias, Tensor):
-            statistics["bias"] = bias.detach().double().cpu()
-        findings: list[Finding] = []
-        largest = 0.0
-        for name, values in statistics.items():
-            scores = robust_z(values)
-            largest = max(largest, float(scores.abs().max()))
-            findings += [
-                self._finding(model, head.name, name, unit, float(scores[unit]))
-                for unit in (scores.abs() > self.threshold).nonzero().flatten().tolist()
-            ]
-        message = f"{len(findings)} class rows beyond {self.threshold:g} robust deviations"
-        return ScreenResult(score=largest, outcome="not-flagged", message=message), findings
+        count = len(model.classes)
+        if count < _FEWEST:
+            message = f"{count} classes are too few to tell one from the others"
+            return ScreenResult(score=None, outcome="not-run", message=message), []
+        scores = {name: robust_z(values) for name, values in _statistics(head).items()}
+        findings = [
+            self._finding(model, head.name, name, unit, float(values[unit]))
+            for name, values in scores.items()
+            for unit in (values.abs() > widened(self.threshold, count)).nonzero().flatten().tolist()
+        ]
+        findings.sort(key=lambda finding: -abs(finding.score or 0))
+        message = f"{len(findings)} statistics of {count} class rows stand out"
+        largest = max(float(values.abs().max()) for values in scores.values())
+        result = ScreenResult(score=largest, outcome="not-flagged", message=message)
+        return result, findings[: self.most]
 
     def _finding(
         self, model: Model, layer: str, statistic: str, unit: int, score: float
@@ -59,7 +62,16 @@ class LastLayer:
             layer=layer,
             unit=unit,
             score=score,
-            threshold=self.threshold,
+            threshold=widened(self.threshold, len(model.classes)),
             message=f"the {statistic} of the row of class {model.classes[unit]!r} lies "
             f"{score:+.1f} robust deviations from the median",
         )
+
+
+def _statistics(head: Layer) -> dict[str, Tensor]:
+    """(classes,) each: norm and mean of the rows of weights, and the bias where there is one."""
+    rows = head.weight.double().cpu().flatten(start_dim=1)  # (classes, features)
+    statistics = {"norm": torch.linalg.vector_norm(rows, dim=1), "mean": rows.mean(dim=1)}
+    if isinstance(bias := getattr(head.module, "bias", None), Tensor):
+        statistics["bias"] = bias.detach().double().cpu()
+    return statistics
