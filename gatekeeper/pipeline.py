@@ -15,7 +15,7 @@ from gatekeeper import __version__
 from gatekeeper.job import Job
 from gatekeeper.records import GateRecord
 from gatekeeper.report import read_record
-from gatekeeper.rundir import RunDirectory, sha256_file
+from gatekeeper.rundir import RunDirectory
 from gatekeeper.steps.conclude import conclude
 from gatekeeper.steps.export import export
 from gatekeeper.steps.purify import purify
@@ -92,7 +92,7 @@ def _key(name: str, work: Workshop) -> str:
     given: dict[str, Any] = {
         "step": name,
         "tool": __version__,
-        "candidate": _digest(work.job.model),
+        "candidate": work.model_digest,
         "card": work.card.sha256,
         "policy": work.policy.sha256,
         "method": work.job.method,
@@ -105,6 +105,3 @@ def _key(name: str, work: Workshop) -> str:
         given["earlier"].pop("seconds")
     return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()
 
-
-def _digest(path: str) -> str:
-    return sha256_file(Path(path)) if Path(path).is_file() else ""

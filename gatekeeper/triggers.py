@@ -202,7 +202,8 @@ def hits(model: Model, trigger: Trigger, images: Images, *, batch: int = 256) ->
 def _blend(pixels: Tensor, mask: Tensor, pattern: Tensor) -> Tensor:
     """Every image with every trigger: (N, C, H, W), (K, 1, H, W), (K, C, H, W) -> (K * N, ...)."""
     shown = pixels + mask[:, None] * (pattern[:, None] - pixels)  # (K, N, C, H, W)
-    return shown.flatten(0, 1)
+    # Convolutions run faster where the channels of a pixel lie side by side.
+    return shown.flatten(0, 1).contiguous(memory_format=torch.channels_last)
 
 
 @contextmanager

@@ -7,8 +7,10 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from gatekeeper.candidate.networks import BUILT_IN
 from gatekeeper.errors import CardError
@@ -31,6 +33,10 @@ _FAMILIES = {
     "layers.0.weight": ("mnasnet",),
 }
 _HEADS = re.compile(r"^(fc|head|heads\.head|heads|classifier|classifier\.\d+)\.weight$")
+_DRAWS = frozenset(
+    {"normal_", "uniform_", "fill_", "zero_", "trunc_normal_", "kaiming_normal_"}
+    | {"kaiming_uniform_", "xavier_normal_", "xavier_uniform_", "constant_"}
+)
 # These two draw their first weights by a slow sampler unless told not to.
 _SLOW_START = ("googlenet", "inception_v3")
 
@@ -88,9 +94,24 @@ def weightless() -> Iterator[None]:
 
     nn.Module.register_parameter = register_empty  # type: ignore[method-assign,assignment]
     try:
-        yield
+        with _Undrawn():
+            yield
     finally:
         nn.Module.register_parameter = register  # type: ignore[method-assign]
+
+
+class _Undrawn(TorchFunctionMode):
+    """Draws no first weights where there is no memory to draw them into: it takes seconds."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = kwargs or {}
+        if getattr(func, "__name__", "") in _DRAWS:
+            tensor = args[0] if args else given.get("tensor")
+            if isinstance(tensor, Tensor) and tensor.is_meta:
+                return tensor
+        return func(*args, **given)
 
 
 def classes_of(shapes: Shapes) -> int:

@@ -18,7 +18,7 @@ from gatekeeper.job import Job
 from gatekeeper.model import Images, Model
 from gatekeeper.policy import Policy, read_policy
 from gatekeeper.records import DataRecord
-from gatekeeper.rundir import RunDirectory
+from gatekeeper.rundir import RunDirectory, sha256_file
 
 PURIFY_SHARE = 0.4
 # 29 single-target backdoors needed 0.001 to 0.016 of the image, 36 clean networks 0.016 to 0.07.
@@ -97,6 +97,12 @@ class Workshop:
     def has_weights(self) -> bool:
         """Tell whether the candidate could be read and its architecture is known."""
         return bool(self.room.read_json("candidate.json")["loadable"])
+
+    @cached_property
+    def model_digest(self) -> str:
+        """Digest of the candidate's file; empty where it is no file."""
+        path = Path(self.job.model)
+        return sha256_file(path) if path.is_file() else ""
 
     @property
     def data_digest(self) -> str | None:
