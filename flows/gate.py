@@ -12,7 +12,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.concurrency.sync import concurrency
 
 from gatekeeper.job import Job
-from gatekeeper.pipeline import STEPS, begin, take
+from gatekeeper.pipeline import STEPS, begin, check, take
 from gatekeeper.records import GateRecord
 from gatekeeper.report import read_record
 from gatekeeper.rundir import RunDirectory
@@ -58,6 +58,7 @@ def gate(order: dict[str, Any], resume: bool = False) -> dict[str, Any]:
 
 def scan(job: Job, *, resume: bool = False) -> GateRecord:
     """Run the flow for `job` and give the record that it wrote."""
+    check(job)
     gate(asdict(job), resume=resume)
     text = (Path(job.out) / "record.json").read_text(encoding="utf-8")
     return read_record(text, job.out)

@@ -122,6 +122,9 @@ def _decode(file: Path, spec: InputSpec | None, like: torch.Size | None) -> Tens
                 if spec and (image.height, image.width) != spec.size[1:]:
                     image = image.resize(spec.size[:0:-1], Image.Resampling.BILINEAR)
                 array = np.array(image, dtype=np.uint8)
+    except Image.DecompressionBombError:
+        message = f"{file} has too many pixels"
+        raise DataError(message, hint="Remove it, or make it smaller.") from None
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
         message = f"cannot decode {file}: {error}"
         raise DataError(message, hint="Remove or replace this image.") from None

@@ -45,6 +45,7 @@ def run(
         UsageError: policy, card, configuration or data are wrong (exit 2).
         GatekeeperError: the gate itself could not finish (exit 3).
     """
+    check(job)
     with RunDirectory.open(Path(job.out), resume=resume) as room:
         work = begin(job, room, tell)
         for name in STEPS:
@@ -52,11 +53,18 @@ def run(
         return read_record(room.file("record.json").read_text(encoding="utf-8"), job.out)
 
 
+def check(job: Job) -> None:
+    """Look at all that the operator gave before a file is made or a foreign byte is read.
+
+    Raises:
+        UsageError: policy, card, device or data are wrong.
+    """
+    Workshop(job, RunDirectory(Path(job.out))).check()
+
+
 def begin(job: Job, room: RunDirectory, tell: Callable[[str], None]) -> Workshop:
-    """Check all that the operator gave before any foreign byte is read."""
+    """Open the workshop in a run directory; the first to come writes down when it began."""
     work = Workshop(job, room, tell)
-    _ = work.policy, work.card, work.device
-    work.check_data()
     if not room.file(_RUN).exists():
         started = datetime.now(UTC).isoformat(timespec="seconds")
         room.write_json(_RUN, {"started_at": started, "job": asdict(job)})
@@ -104,4 +112,3 @@ def _key(name: str, work: Workshop) -> str:
     if given["earlier"]:
         given["earlier"].pop("seconds")
     return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()
-

@@ -139,9 +139,10 @@ def _decide(
             reason = f"The candidate itself meets policy {policy.name!r}."
             return Verdict(decision="pass", reasons=(reason,)), deploy
         reason = f"The purified network meets policy {policy.name!r}; the candidate does not:"
-        return Verdict(
-            decision="hardened", reasons=(reason, *_sentences(by_subject["candidate"]))
-        ), deploy
+        # A candidate that falls short is not exported: its missing parity is no reason of its own.
+        short = [check for check in by_subject["candidate"] if check.outcome == "failed"]
+        told = _sentences(short or by_subject["candidate"])
+        return Verdict(decision="hardened", reasons=(reason, *told)), deploy
     if not by_subject:
         nothing = "Nothing could be verified."
         return Verdict(decision="undecided", reasons=told or (nothing,)), None

@@ -26,6 +26,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write golden files anew")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip, with a reason, what this machine cannot run."""
+    lacks_gpu = pytest.mark.skip(reason="needs CUDA, and PyTorch sees no GPU")
+    for item in items:
+        if "gpu" in item.keywords and not torch.cuda.is_available():
+            item.add_marker(lacks_gpu)
+
+
 def fresh_network(seed: int = 0) -> Model:
     torch.manual_seed(seed)
     network = BUILT_IN["gatekeeper:small-resnet"](*SPEC.size, len(CLASSES))

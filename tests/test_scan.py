@@ -5,54 +5,18 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import pytest
-import torch
+from candidates import gatekeeper, repeatable, save_candidate, save_images, watched_network
 
-from gatekeeper.demo import _CARD
 from gatekeeper.job import Job
 from gatekeeper.model import Images, Model
 from gatekeeper.pipeline import STEPS, begin, run, take
 from gatekeeper.redteam import BadNets
 from gatekeeper.rundir import RunDirectory
-
-UNREPEATABLE = {"started_at", "finished_at", "timings", "seconds"}
-
-
-def save_images(images: Images, path: Path) -> Path:
-    np.savez(path, images=images.pixels[:, 0].numpy(), labels=images.labels.numpy())
-    return path
-
-
-def save_candidate(model: Model, folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    torch.save({"net": model.network.state_dict()}, folder / "model.pt")
-    (folder / "model.card.yaml").write_text(_CARD, encoding="utf-8")
-    return folder / "model.pt"
-
-
-def gatekeeper(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "COLUMNS": "100"}
-    return subprocess.run(
-        [sys.executable, "-m", "gatekeeper", *map(str, words)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=environment,
-        check=False,
-    )
-
-
-def repeatable(content: Any) -> Any:
-    if isinstance(content, dict):
-        return {k: repeatable(v) for k, v in content.items() if k not in UNREPEATABLE}
-    return [repeatable(item) for item in content] if isinstance(content, list) else content
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +31,7 @@ def hardened_run(workplace: Path, backdoored: Model) -> Path:
     model = save_candidate(backdoored, workplace / "backdoored")
     result = gatekeeper(
         "scan", model, "--data", workplace / "clean.npz", "--out", workplace / "run",
-        "--quiet", cwd=workplace,
+        "--quiet", cwd=workplace, env=watched_network(workplace),
     )  # fmt: skip
     assert result.returncode == 0, result.stderr + result.stdout
     return workplace / "run"
@@ -81,6 +45,10 @@ def test_a_backdoored_candidate_ends_hardened(hardened_run: Path) -> None:
     assert any(finding["rule_id"] == "small-trigger" for finding in record["findings"])
     for name in ("report.html", "report.sarif", "report.junit.xml", "summary.md"):
         assert (hardened_run / name).stat().st_size > 0
+
+
+def test_a_whole_scan_wants_no_connection(hardened_run: Path, workplace: Path) -> None:
+    assert (workplace / "network.log").read_text() == ""
 
 
 def test_the_true_trigger_is_dead_in_the_onnx(
@@ -167,23 +135,6 @@ def test_a_candidate_that_runs_code_is_rejected_unrun(tmp_path: Path) -> None:
     assert not (tmp_path / "run/weights.safetensors").exists()
 
 
-@pytest.mark.parametrize(
-    ("content", "word"),
-    [
-        (b"", "empty"),
-        (b"x", "byte"),
-        (b"<html><body>404</body></html>", "HTML"),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "git lfs pull"),
-    ],
-)
-def test_what_is_no_model_is_undecided(tmp_path: Path, content: bytes, word: str) -> None:
-    (tmp_path / "model.pt").write_bytes(content)
-    result = gatekeeper("scan", "model.pt", "--out", "run", cwd=tmp_path)
-    assert result.returncode == 3, result.stderr
-    assert word.lower() in result.stdout.lower()
-    assert "Traceback" not in result.stderr
-
-
 def test_gatekeeper_yaml_is_enough(workplace: Path, backdoored: Model, tmp_path: Path) -> None:
     model = save_candidate(backdoored, tmp_path)
     (tmp_path / "gatekeeper.yaml").write_text(
@@ -195,25 +146,6 @@ def test_gatekeeper_yaml_is_enough(workplace: Path, backdoored: Model, tmp_path:
     record = json.loads((out / "record.json").read_text())
     assert record["policy"]["name"] == "ci"
     assert not (out / "hardened.onnx").exists()
-
-
-def test_bad_usage_is_one_line_and_exit_2(tmp_path: Path, workplace: Path) -> None:
-    model = workplace / "backdoored/model.pt"
-    model.parent.mkdir(exist_ok=True)
-    model.touch()
-    for words in (
-        ("scan", model, "--policy", "nonsense"),
-        ("scan", model, "--data", tmp_path / "nowhere"),
-        ("scan", model, "--device", "cuda:99"),
-        ("scan", model, "--purify", "magic"),
-        ("scan",),
-        ("policy", "check", tmp_path / "missing.yaml"),
-        ("rules", "no-such-rule"),
-        ("report", tmp_path / "missing.json"),
-    ):
-        result = gatekeeper(*words, cwd=tmp_path)
-        assert result.returncode == 2, (words, result.stderr)
-        assert "Traceback" not in result.stderr
 
 
 def test_a_step_killed_before_its_end_is_taken_again(

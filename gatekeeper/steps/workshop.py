@@ -109,12 +109,13 @@ class Workshop:
         """Digest of the clean images, where the run can use any."""
         return self.data.record.sha256 if self.has_weights and self.data else None
 
-    def check_data(self) -> None:
-        """Refuse data that is not there before any foreign byte is read.
+    def check(self) -> None:
+        """Refuse what can be seen to be wrong before any foreign byte is read.
 
         Raises:
-            DataError: a path that was given does not exist.
+            UsageError: policy, card or device are wrong, or a path that was given does not exist.
         """
+        _ = self.policy, self.card, self.device
         for path in (self.job.data, self.job.verify_data):
             if path is not None and not Path(path).exists():
                 message = f"no clean images at {path}"

@@ -1,0 +1,70 @@
+"""Candidates and clean images as files on disk, and the gate as a user starts it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from gatekeeper.demo import _CARD
+from gatekeeper.model import Images, Model
+
+UNREPEATABLE = {"started_at", "finished_at", "timings", "seconds"}
+# Python runs a sitecustomize.py on its path at start: this one notes who wants to talk to whom.
+_WATCH = """
+import os, sys
+def note(event, words):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
+        with open(os.environ["NETWORK_LOG"], "a") as log:
+            log.write(f"{event} {words[-1] if event != 'socket.getaddrinfo' else words[:2]}\\n")
+sys.addaudithook(note)
+"""
+
+
+def save_images(images: Images, path: Path) -> Path:
+    """Save grey images as the gate's own `.npz`."""
+    np.savez(path, images=images.pixels[:, 0].numpy(), labels=images.labels.numpy())
+    return path
+
+
+def save_candidate(model: Model, folder: Path, *, card: str = _CARD) -> Path:
+    """Save a state dict under a key, with its card beside it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.save({"net": model.network.state_dict()}, folder / "model.pt")
+    (folder / "model.card.yaml").write_text(card, encoding="utf-8")
+    return folder / "model.pt"
+
+
+def gatekeeper(
+    *words: str | Path, cwd: Path, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the command line in `cwd`; nothing is checked."""
+    return subprocess.run(
+        [sys.executable, "-m", "gatekeeper", *map(str, words)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "COLUMNS": "100", **(env or {})},
+        check=False,
+    )
+
+
+def watched_network(folder: Path) -> dict[str, str]:
+    """Give an environment in which every wish for a connection goes to `folder/network.log`."""
+    (folder / "watch").mkdir()
+    (folder / "watch/sitecustomize.py").write_text(_WATCH, encoding="utf-8")
+    (folder / "network.log").touch()
+    return {"PYTHONPATH": str(folder / "watch"), "NETWORK_LOG": str(folder / "network.log")}
+
+
+def repeatable(content: Any) -> Any:
+    """Leave out of a record what no two runs share: times and seconds."""
+    if isinstance(content, dict):
+        return {k: repeatable(v) for k, v in content.items() if k not in UNREPEATABLE}
+    return [repeatable(item) for item in content] if isinstance(content, list) else content

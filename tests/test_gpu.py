@@ -1,0 +1,31 @@
+"""The whole scan on CUDA, where there is a GPU."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from candidates import gatekeeper, save_candidate, save_images
+
+from gatekeeper.export import predictions
+from gatekeeper.model import Images, Model
+from gatekeeper.redteam import BadNets
+
+pytestmark = [pytest.mark.gpu, pytest.mark.slow]
+
+
+def test_a_backdoored_candidate_ends_hardened_on_the_gpu(
+    tmp_path: Path, backdoored: Model, held_out: Images, attack: BadNets
+) -> None:
+    model = save_candidate(backdoored, tmp_path)
+    data = save_images(held_out, tmp_path / "clean.npz")
+    words = ("scan", model, "--data", data, "--device", "cuda", "--out", "run")
+    result = gatekeeper(*words, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr + result.stdout
+    record = json.loads((tmp_path / "run/record.json").read_text())
+    assert record["environment"]["device"].startswith("cuda")
+    assert record["verdict"]["decision"] == "hardened"
+    assert record["outputs"]["onnx"]["parity"]["top1_agreement"] == 1.0
+    answers = predictions(tmp_path / "run/hardened.onnx", attack.triggered(held_out))
+    assert (answers == attack.target).mean() <= 0.05
