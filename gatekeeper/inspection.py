@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from gatekeeper.candidate.inspect import Inspection, inspect
 from gatekeeper.errors import CandidateError
+from gatekeeper.foreign_text import visible
 from gatekeeper.records import to_dict
 from gatekeeper.rules import RULES
 
@@ -63,15 +65,24 @@ def tell_inspections(inspected: InspectedFiles, form: str) -> str:
 
 def _files(paths: Iterable[Path]) -> Iterator[Path]:
     for path in paths:
-        if path.is_dir():
-            # Links to folders are not followed; links to files are told by the inspection.
-            yield from sorted(entry for entry in path.rglob("*") if not _is_folder(entry))
+        # Not `is_dir`, which raises where the name is longer than a file system allows.
+        if os.path.isdir(path):  # noqa: PTH112
+            yield from _below(path)
         else:
             yield path
 
 
-def _is_folder(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink()
+def _below(folder: Path) -> Iterator[Path]:
+    """Give each file, each link, and each folder that cannot be listed: all are told of."""
+    closed: list[str] = []
+    for place, folders, files in os.walk(
+        folder, onerror=lambda error: closed.append(error.filename)
+    ):
+        folders.sort()
+        # Links to folders are not followed.
+        links = [name for name in folders if os.path.islink(os.path.join(place, name))]  # noqa: PTH114, PTH118 - as above
+        yield from sorted(Path(place, name) for name in (*files, *links))
+    yield from map(Path, closed)
 
 
 def _inspect(path: Path) -> Inspected:
@@ -87,17 +98,17 @@ def _inspect(path: Path) -> Inspected:
 
 def _lines(file: Inspected) -> Iterator[str]:
     if file.inspection is None:
-        yield _plain(f"{file.state:10} {file.path}: {file.trouble}")
+        yield visible(f"{file.state:10} {file.path}: {file.trouble}")
         return
     artifact = file.inspection.artifact
-    yield _plain(
+    yield visible(
         f"{file.state:10} {file.path}  {artifact.kind}  {artifact.bytes} bytes  {artifact.sha256}"
     )
     if file.trouble:
-        yield _plain(f"           {file.trouble}")
+        yield visible(f"           {file.trouble}")
     for finding in file.inspection.findings:
         where = f" [{finding.member} @ {finding.offset}]" if finding.member else ""
-        yield _plain(f"           {finding.severity}: {finding.rule_id}: {finding.message}{where}")
+        yield visible(f"           {finding.severity}: {finding.rule_id}: {finding.message}{where}")
         if finding.rule_id in RULES:
             yield f"           {RULES[finding.rule_id].remedy}"
 
@@ -111,7 +122,3 @@ def _as_dict(file: Inspected) -> dict[str, Any]:
         "artifact": to_dict(inspection.artifact) if inspection else None,
         "findings": [to_dict(finding) for finding in inspection.findings] if inspection else [],
     }
-
-
-def _plain(text: str) -> str:
-    return "".join(sign if sign.isprintable() else "�" for sign in text)

@@ -57,11 +57,12 @@ def build(name: str, spec: InputSpec, num_classes: int, *, trusted: bool) -> nn.
         return _torchvision(rest, num_classes)
     if kind == "timm":
         return _timm(rest, spec, num_classes)
-    if kind.endswith(".py") and rest:
+    file, _, factory = name.rpartition(":")
+    if file.endswith(".py") and factory:
         if not trusted:
             message = f"{name} is code from a card that you did not give"
             raise CardError(message, hint="Read it, and give your own card with --card FILE.")
-        return _from_file(Path(kind), rest, num_classes)
+        return _from_file(Path(file), factory, num_classes)
     message = f"no architecture {name!r}"
     hint = f"Use torchvision:NAME, timm:NAME, FILE.py:FACTORY, or {', '.join(BUILT_IN)}."
     raise CardError(message, hint=hint)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import struct
 import zipfile
 import zlib
+from collections import Counter
 from dataclasses import dataclass
 from typing import BinaryIO
 
 _LOCAL = struct.Struct("<4s5H3I2H")
 _END = struct.Struct("<4s4H2IH")
 _MOST_MEMBERS = 50_000
+_MOST_DIRECTORY = 16 << 20  # bytes: room for that many names
+_MOST_GROWTH, _FREE_GROWTH = 4, 16 << 20  # bytes inflated, by bytes of the file and beyond
+_CHUNK = 1 << 16
 _PLAIN_FLAGS = 0x0808  # data descriptor, UTF-8 names
 
 
@@ -50,24 +54,24 @@ def read_archive(stream: BinaryIO) -> Archive:
     """Read both directories; nothing is inflated.
 
     Raises:
-        ArchiveError: no end record, cut in half, or far too many members.
+        ArchiveError: no end record, cut in half, far too many members, or a bomb.
     """
     size = stream.seek(0, 2)
-    if _declared(stream, size) > _MOST_MEMBERS:
-        message = f"the archive declares more than {_MOST_MEMBERS:,} members"
-        raise ArchiveError(message)
+    _check_directory(stream, size)
     try:
         infos = zipfile.ZipFile(stream).infolist()
     except (zipfile.BadZipFile, ValueError, OSError, struct.error, NotImplementedError) as error:
         message = f"the zip archive is damaged: {error}"
         raise ArchiveError(message) from None
+    _check_sizes(infos, size)
     odd: list[str] = []
     hostile: list[str] = []
     members = [_member(stream, info, size, odd, hostile) for info in infos]
-    names = [info.filename for info in infos]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        odd.append(f"member {twice!r} stands twice")
+    counts = Counter(info.filename for info in infos)
+    # Not `most_common`, which imports a module that the quarantine could not open.
+    often = max(counts, key=lambda name: counts[name], default="")
+    if counts[often] > 1:
+        odd.append(f"member {often!r} stands there {counts[often]} times")
     first = min((info.header_offset for info in infos), default=0)
     if first:
         odd.append(f"{first} bytes stand before the archive")
@@ -87,26 +91,64 @@ def content(stream: BinaryIO, member: Member, most: int) -> bytes:
     stream.seek(member.start)
     if not member.deflated:
         return stream.read(min(member.stored, most))
+    # What does not shrink grows by a few bytes a block.
+    packed = stream.read(min(member.stored, most + (most >> 6) + 64))
     try:
-        return zlib.decompressobj(-15).decompress(stream.read(min(member.stored, most)), most)
+        return zlib.decompressobj(-15).decompress(packed, most)
     except zlib.error as error:
         message = f"member {member.name!r} does not inflate: {error}"
         raise ArchiveError(message) from None
 
 
-def _declared(stream: BinaryIO, size: int) -> int:
+def is_whole(stream: BinaryIO, member: Member) -> bool:
+    """Tell whether a member's bytes have the size and checksum that the directory says."""
+    inflater = zlib.decompressobj(-15) if member.deflated else None
+    stream.seek(member.start)
+    crc = size = 0
+    for place in range(0, member.stored, _CHUNK):
+        piece = stream.read(min(_CHUNK, member.stored - place))
+        try:
+            piece = inflater.decompress(piece) if inflater else piece
+        except zlib.error:
+            return False
+        crc, size = zlib.crc32(piece, crc), size + len(piece)
+        if size > member.size:
+            return False
+    return (size, crc) == (member.size, member.crc)
+
+
+def _check_directory(stream: BinaryIO, size: int) -> None:
+    """Refuse a directory that is too long to read."""
     stream.seek(max(0, size - 65_557))
     tail = stream.read(65_557)
     place = tail.rfind(b"PK\x05\x06")
     if place < 0 or len(tail) - place < _END.size:
         message = "the zip archive has no end record (cut in half?)"
         raise ArchiveError(message)
-    declared = int(_END.unpack_from(tail, place)[4])
-    # 0xFFFF sends to the zip64 record.
-    wide = tail.rfind(b"PK\x06\x06")
-    if declared == 0xFFFF and 0 <= wide <= len(tail) - 40:
-        declared = int.from_bytes(tail[wide + 32 : wide + 40], "little")
-    return declared
+    declared, length = _END.unpack_from(tail, place)[4:6]
+    # The zip64 record, where there is one, stands before its locator, which stands here.
+    if tail[place - 20 : place - 16] == b"PK\x06\x07" and place >= 76:
+        declared, length = struct.unpack_from("<2Q", tail, place - 76 + 32)
+    if declared > _MOST_MEMBERS or length > _MOST_DIRECTORY:
+        message = (
+            f"the archive declares {declared:,} members in a directory of {length:,} bytes, more "
+            f"than {_MOST_MEMBERS:,} or {_MOST_DIRECTORY:,}"
+        )
+        raise ArchiveError(message)
+
+
+def _check_sizes(infos: list[zipfile.ZipInfo], size: int) -> None:
+    """Refuse bombs by what they declare; `content` gives nobody more than that."""
+    if len(infos) > _MOST_MEMBERS:
+        message = f"the archive has {len(infos):,} members, more than {_MOST_MEMBERS:,}"
+        raise ArchiveError(message)
+    if sum(info.compress_size for info in infos) > size:
+        message = "the members of the archive overlap"
+        raise ArchiveError(message)
+    inflated = sum(info.file_size for info in infos)
+    if inflated > _MOST_GROWTH * size + _FREE_GROWTH:
+        message = f"the archive would inflate to {inflated:,} bytes from {size:,}: a zip bomb?"
+        raise ArchiveError(message)
 
 
 def _trailing(stream: BinaryIO, size: int) -> int:

@@ -48,8 +48,12 @@ def kind_of(stream: BinaryIO) -> str:
         return "empty"
     if size == 1:
         return "one-byte"
+    # As torch does: zip, then tar, which may begin like anything, then the rest.
+    if head.startswith(b"PK\x03\x04"):
+        return "zip"
+    if head[257:262] == b"ustar":
+        return "tar"
     for magic, kind in (
-        (b"PK\x03\x04", "zip"),
         (LEGACY_MAGIC, "torch-legacy"),
         (b"version https://git-lfs", "git-lfs"),
         (b"\x89PNG", "png"),
@@ -59,8 +63,6 @@ def kind_of(stream: BinaryIO) -> str:
     ):
         if head.startswith(magic):
             return kind
-    if head[257:262] == b"ustar":
-        return "tar"
     if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
         return "html"
     if _is_safetensors(head, size):
@@ -76,4 +78,6 @@ def kind_of(stream: BinaryIO) -> str:
 
 def _is_safetensors(head: bytes, size: int) -> bool:
     declared = int.from_bytes(head[:8], "little")
-    return len(head) > 8 and head[8:9] == b"{" and declared < max(size, 1 << 27)
+    # A header that is too long, or cut off, is told by name where it begins like one.
+    plausible = declared < max(size, 1 << 27) or head[8:10] == b'{"'
+    return len(head) > 8 and head[8:9] == b"{" and plausible

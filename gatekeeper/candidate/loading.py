@@ -16,12 +16,14 @@ from gatekeeper.candidate.architectures import (
     infer,
     weightless,
 )
+from gatekeeper.candidate.state import common_prefix
 from gatekeeper.card import Card
 from gatekeeper.errors import CandidateError, CardError
 from gatekeeper.model import Model
 from gatekeeper.records import Finding, InputSpec
 
 _SHOWN = 3  # tensors that differ
+_COUNTER = "num_batches_tracked"
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -41,11 +43,15 @@ def load(weights: Path, card: Card, *, classes: tuple[str, ...] | None = None) -
     names = _classes(card, shapes, classes)
     spec = card.spec or default_input(name, shapes)
     resolved = _resolve(name, card)
-    with weightless() if ".py:" not in resolved else nullcontext():
-        network = build(resolved, spec, len(names), trusted=card.trusted)
+    own_code = ".py:" in resolved
+    with nullcontext() if own_code else weightless():
+        network = build(resolved, spec, len(names), trusted=card.trusted).float()
     tensors = _tensors(weights, network)
     _check(name, network, tensors)
-    network.load_state_dict(tensors, assign=True)
+    # Copied where the network's own code may tie weights, which assigning would part.
+    network.load_state_dict(tensors, assign=not own_code)
+    if own_code:
+        _check_ties(name, network, tensors)
     for parameter in network.parameters():
         parameter.requires_grad_(True)
     return Model(
@@ -54,10 +60,15 @@ def load(weights: Path, card: Card, *, classes: tuple[str, ...] | None = None) -
 
 
 def read_shapes(weights: Path) -> dict[str, tuple[int, ...]]:
-    """Read names and shapes without reading the tensors."""
+    """Read names, without what wrappers put before them, and shapes, but not the tensors."""
     try:
         with safe_open(weights, framework="pt") as opened:
-            return {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118 - no mapping
+            names = list(opened.keys())
+            prefix = common_prefix(names)
+            return {
+                name.removeprefix(prefix): tuple(opened.get_slice(name).get_shape())
+                for name in names
+            }
     except SafetensorError as error:
         message = f"the quarantined weights cannot be read: {error}"
         raise CandidateError(message) from None
@@ -121,21 +132,31 @@ def _resolve(name: str, card: Card) -> str:
 
 
 def _tensors(weights: Path, network: nn.Module) -> dict[str, Tensor]:
-    """Read all tensors as the network keeps them: floats in FP32, counters as they are."""
+    """Read all tensors under the network's own names: floats in FP32, counters as integers."""
     tensors = {}
+    own = network.state_dict()
+    own_prefix = common_prefix(own)
     with safe_open(weights, framework="pt") as opened:
-        for name in opened.keys():  # noqa: SIM118 - no mapping
+        names = list(opened.keys())
+        prefix = common_prefix(names)
+        for name in names:
             tensor = opened.get_tensor(name)
-            tensors[name] = tensor.float() if tensor.is_floating_point() else tensor
-    for name in network.state_dict():
+            bare = name.removeprefix(prefix)
+            if bare.endswith(_COUNTER):
+                tensor = tensor.long()
+            elif tensor.is_floating_point():
+                tensor = tensor.float()
+            tensors[own_prefix + bare] = tensor
+    for name in own:
         # Files from before torch 0.4.1 lack the counter, which nothing here uses.
-        if name.endswith("num_batches_tracked"):
+        if name.endswith(_COUNTER):
             tensors.setdefault(name, torch.tensor(0))
     return tensors
 
 
 def _check(name: str, network: nn.Module, tensors: dict[str, Tensor]) -> None:
-    own = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
+    state = network.state_dict()
+    own = {key: tuple(tensor.shape) for key, tensor in state.items()}
     missing = [f"{key} {own[key]} is missing" for key in own if key not in tensors]
     surplus = [f"{key} {tuple(tensors[key].shape)} is not expected" for key in tensors
                if key not in own]  # fmt: skip
@@ -144,11 +165,27 @@ def _check(name: str, network: nn.Module, tensors: dict[str, Tensor]) -> None:
         for key in own
         if key in tensors and tuple(tensors[key].shape) != own[key]
     ]
-    if problems := [*shapes, *missing, *surplus]:
+    kinds = [
+        f"{key} holds {_kind(tensors[key])}, expected {_kind(state[key])}"
+        for key in own
+        if key in tensors and tensors[key].is_floating_point() != state[key].is_floating_point()
+    ]
+    if problems := [*shapes, *missing, *surplus, *kinds]:
         shown = "; ".join(problems[:_SHOWN])
         more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         message = f"the tensors do not fit {name}: {shown}{more}"
         raise CardError(message, hint="Correct architecture, num_classes or input in the card.")
+
+
+def _check_ties(name: str, network: nn.Module, tensors: dict[str, Tensor]) -> None:
+    for key, tensor in network.state_dict().items():
+        if not torch.equal(tensor.nan_to_num(), tensors[key].nan_to_num()):
+            message = f"{name} ties {key} to another tensor, and the file has two different ones"
+            raise CardError(message, hint="Correct the architecture in the card.")
+
+
+def _kind(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _finding(rule: str, severity: str, tensor: str, message: str) -> Finding:

@@ -7,22 +7,26 @@ from __future__ import annotations
 
 import pickletools
 import re
+import sys
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from gatekeeper.candidate.allowed import is_allowed, is_module_name
 
-_MOST_OPCODES = 2_000_000
+MOST_OPCODES = 1_000_000
 _MOST_ARGUMENT = 64 << 20  # bytes of one argument
-_MOST_STACK = 1_000_000
+_MOST_STACK = 200_000
+_MOST_GLOBALS = 10_000
 _LONGEST_LINE = 65_536
 _EXECUTING = frozenset({"REDUCE", "OBJ", "INST", "NEWOBJ", "NEWOBJ_EX", "BUILD"})
+_TOO_LONG = "longer than"
 _STRINGS = frozenset(
     {"STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE",
      "BINUNICODE8"}
 )  # fmt: skip
-_NAME = re.compile(r"^[\w.<>-]{1,300}$")
+_NAME = re.compile(r"^([\w.-]{1,300}|<[\w ]+>)$")
 
 
 @dataclass
@@ -41,7 +45,13 @@ class Walk:
     globals: tuple[Global, ...]
     executes: bool
     broken: str
-    end: int  # bytes from the start of the stream, just after STOP
+    end: int  # bytes from the start of the stream: just after STOP, or where it broke
+    opcodes: int
+
+    @property
+    def too_long(self) -> bool:
+        """Whether it was well-formed as far as it was walked, which was not to its end."""
+        return self.broken.startswith(_TOO_LONG)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,18 +74,19 @@ _Value = Global | str | _Mark | None
 class _Bounded:
     """A stream for pickletools that refuses huge reads and endless lines."""
 
-    def __init__(self, stream: BinaryIO, start: int) -> None:
+    def __init__(self, stream: BinaryIO, end: int | None) -> None:
         self._stream = stream
-        self._start = start
+        self._start = stream.tell()
+        self._end = sys.maxsize if end is None else end
 
     def read(self, size: int) -> bytes:
         if size > _MOST_ARGUMENT:
             message = f"an argument of {size} bytes"
             raise ValueError(message)
-        return self._stream.read(size)
+        return self._stream.read(min(size, self._left()))
 
     def readline(self) -> bytes:
-        line = self._stream.readline(_LONGEST_LINE)
+        line = self._stream.readline(min(_LONGEST_LINE, self._left()))
         if not line.endswith(b"\n"):
             message = "a line without end"
             raise ValueError(message)
@@ -84,28 +95,39 @@ class _Bounded:
     def tell(self) -> int:
         return self._stream.tell() - self._start
 
+    def _left(self) -> int:
+        return max(0, self._end - self._stream.tell())
 
-def walk(stream: BinaryIO) -> Walk:
-    """Walk one pickle from where `stream` stands; never imports, never raises for bad input."""
+
+def walk(stream: BinaryIO, most: int = MOST_OPCODES, end: int | None = None) -> Walk:
+    """Walk one pickle from where `stream` stands, not beyond `end` nor `most` opcodes.
+
+    Nothing is imported, and nothing is raised for bad input: it comes back as `broken`.
+    """
     start = stream.tell()
     machine = _Machine()
-    bounded = _Bounded(stream, start)
-    broken, end = "", 0
-    try:
-        for count, (opcode, argument, position) in enumerate(
-            pickletools.genops(bounded)  # type: ignore[arg-type]
-        ):
-            if count >= _MOST_OPCODES:
-                broken = f"more than {_MOST_OPCODES:,} opcodes"
-                break
-            machine.take(opcode, argument, position or 0)
-        end = bounded.tell()
-    except (ValueError, IndexError, KeyError, OverflowError, EOFError, UnicodeError) as error:
-        broken = f"broken after {bounded.tell()} bytes: {error}"
-    except MemoryError:
-        broken = "too large"
+    bounded = _Bounded(stream, end)
+    broken, count = "", 0
+    with warnings.catch_warnings():
+        # pickletools undoes escapes, also where bytes only look like one.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            for opcode, argument, position in pickletools.genops(bounded):  # type: ignore[arg-type]
+                if count >= most:
+                    broken = f"{_TOO_LONG} {MOST_OPCODES:,} opcodes"
+                    break
+                machine.take(opcode, argument, position or 0)
+                count += 1
+        except (ValueError, IndexError, KeyError, OverflowError, EOFError, UnicodeError) as error:
+            broken = f"broken after {bounded.tell()} bytes: {error}"
+        except MemoryError:
+            broken = "too large"
     return Walk(
-        globals=tuple(machine.globals), executes=machine.executes, broken=broken, end=start + end
+        globals=tuple(machine.globals),
+        executes=machine.executes,
+        broken=broken,
+        end=start + bounded.tell(),
+        opcodes=count,
     )
 
 
@@ -123,7 +145,13 @@ def _is_module_part(found: Global, *, modular: bool) -> bool:
     """Tell whether this only makes objects, inside of a whole network that was pickled."""
     if is_module_name(found.name):
         return "called" not in found.uses
-    return modular and found.uses == {"created"} and found.name.isprintable()
+    # Somebody's own layer is never called like a part of Python.
+    return (
+        modular
+        and found.uses == {"created"}
+        and found.name.isprintable()
+        and found.name.partition(".")[0] not in sys.stdlib_module_names
+    )
 
 
 def foreign_classes(walked: Walk) -> list[str]:
@@ -144,7 +172,6 @@ class _Machine:
 
     def take(self, opcode: pickletools.OpcodeInfo, argument: object, position: int) -> None:
         name = opcode.name
-        self.executes |= name in _EXECUTING
         if name in _STRINGS:
             self._push(argument if isinstance(argument, str) else None)
         elif name in ("GLOBAL", "INST"):
@@ -161,6 +188,8 @@ class _Machine:
             self._import(f"<extension {argument}>", position)
         else:
             self._other(name, opcode, argument)
+        # Only now: an opcode that finds nothing on the stack executes nothing.
+        self.executes |= name in _EXECUTING
 
     def _other(self, name: str, opcode: pickletools.OpcodeInfo, argument: object) -> None:
         if name in ("PUT", "BINPUT", "LONG_BINPUT"):
@@ -210,6 +239,9 @@ class _Machine:
             self._push(None)
 
     def _import(self, name: str, position: int, *, called: bool = False) -> None:
+        if len(self.globals) >= _MOST_GLOBALS:
+            message = f"more than {_MOST_GLOBALS:,} imports"
+            raise ValueError(message)
         found = Global(name, position, {"called"} if called else set())
         self.globals.append(found)
         self._push(found)
@@ -233,5 +265,5 @@ class _Machine:
 
 
 def looks_like_names(walked: Walk) -> bool:
-    """Tell whether the names could be names, and not bytes that chance wrote."""
-    return all(_NAME.match(found.name) for found in walked.globals)
+    """Tell whether a name could be one, and not bytes that chance wrote."""
+    return any(_NAME.match(found.name) for found in walked.globals)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -32,12 +32,17 @@ def find_state(loaded: Any, key: str | None) -> tuple[dict[str, TensorView], str
             message = f"there are no tensors under the card's weights_key {key!r}"
             raise UnsupportedError(message)
         return _named(found, key)
-    if _tensors(loaded):
-        return _named(loaded, None)
     nested = {str(k): v for k, v in loaded.items() if isinstance(v, Mapping) and _tensors(v)}
-    for name in (*KEYS, *nested):
+    # Beside a state dict, a checkpoint often keeps an accuracy or a random state as a tensor.
+    for name in KEYS:
         if name in nested:
             return _named(nested[name], name)
+    own = len(_tensors(loaded))
+    largest = max(nested, key=lambda name: len(_tensors(nested[name])), default=None)
+    if largest is not None and len(_tensors(nested[largest])) > own:
+        return _named(nested[largest], largest)
+    if own:
+        return _named(loaded, None)
     message = f"no tensors under any of its keys ({', '.join(map(str, list(loaded)[:8]))})"
     raise UnsupportedError(message)
 
@@ -45,23 +50,25 @@ def find_state(loaded: Any, key: str | None) -> tuple[dict[str, TensorView], str
 def _named(
     found: Mapping[Any, Any], key: str | None
 ) -> tuple[dict[str, TensorView], str | None, str]:
-    tensors, prefix = _strip(_tensors(found))
-    return tensors, key, prefix
+    tensors = _tensors(found)
+    prefix = common_prefix(tensors)
+    return {name[len(prefix) :]: tensor for name, tensor in tensors.items()}, key, prefix
 
 
 def _tensors(mapping: Mapping[Any, Any]) -> dict[str, TensorView]:
     return {k: v for k, v in mapping.items() if isinstance(k, str) and isinstance(v, TensorView)}
 
 
-def _strip(tensors: dict[str, TensorView]) -> tuple[dict[str, TensorView], str]:
-    """Take off the prefixes that wrappers leave when they stand before every name."""
-    taken = ""
-    while True:
-        prefix = next((p for p in PREFIXES if all(name.startswith(p) for name in tensors)), None)
+def common_prefix(names: Iterable[str]) -> str:
+    """Give what wrappers left before every name: `module._orig_mod.` or the like, "" if nothing."""
+    left, taken = list(names), ""
+    while left:
+        prefix = next((p for p in PREFIXES if all(name.startswith(p) for name in left)), None)
         if prefix is None:
-            return tensors, taken
-        tensors = {name[len(prefix) :]: tensor for name, tensor in tensors.items()}
+            break
+        left = [name[len(prefix) :] for name in left]
         taken += prefix
+    return taken
 
 
 def write_safetensors(
@@ -100,13 +107,14 @@ def _write(tensor: TensorView, out: BinaryIO, *, swap: bool) -> None:
         return
     width = DTYPES[tensor.dtype][1]
     # Bytes are moved, never interpreted: an unsigned number of the same width stands for any.
-    flat = np.frombuffer(tensor.storage.data, dtype=f"<u{width}")[tensor.offset :]
+    # numpy checks once more that no element lies outside of the storage.
     strides = tuple(stride * width for stride in tensor.stride)
-    view = np.lib.stride_tricks.as_strided(flat, tensor.size, strides, writeable=False)
+    start, kind = tensor.offset * width, f"<u{width}"
+    view: Any = np.ndarray(tensor.size, kind, tensor.storage.data, start, strides)
     if swap:
         view = view.byteswap()
     if view.flags.c_contiguous:
-        data = memoryview(view.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
+        data = memoryview(view.reshape(-1).view(np.uint8))
         for start in range(0, len(data), _CHUNK):
             out.write(data[start : start + _CHUNK])
     else:

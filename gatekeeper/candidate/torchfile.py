@@ -15,9 +15,10 @@ import zlib
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from reprlib import repr  # bounded: a few kilobytes of pickle can nest to endless text
 from typing import Any, BinaryIO
 
-from gatekeeper.candidate.allowed import is_allowed
+from gatekeeper.candidate.allowed import ALLOWED, is_allowed
 from gatekeeper.candidate.archive import Member, content, read_archive
 
 # torch's name -> (safetensors' name, bytes of an element)
@@ -46,8 +47,16 @@ class UnsupportedError(Exception):
     """Nothing hostile, but nothing that we can read: undecided."""
 
 
-@dataclass
-class Storage:
+class _Fixed:
+    """What was checked once stays as it is: BUILD would write past every check."""
+
+    def __setstate__(self, _: object) -> None:
+        message = f"the pickle rewrites a {type(self).__name__.removesuffix('View').lower()}"
+        raise MalformedError(message)
+
+
+@dataclass(eq=False)
+class Storage(_Fixed):
     """Bytes that tensors are views of."""
 
     dtype: str
@@ -56,8 +65,8 @@ class Storage:
     data: memoryview = field(default_factory=lambda: memoryview(b""))
 
 
-@dataclass(frozen=True)
-class TensorView:
+@dataclass(frozen=True, eq=False)
+class TensorView(_Fixed):
     """A tensor as the file describes it, checked against its storage."""
 
     storage: Storage
@@ -108,6 +117,11 @@ _CONTAINERS: dict[str, Any] = {
 }
 
 
+_UNREAD = {
+    "torch._utils._rebuild_qtensor": "quantised tensors",
+    "torch._utils._rebuild_sparse_tensor": "sparse tensors",
+    "torch._utils._rebuild_meta_tensor_no_storage": "tensors without weights (device meta)",
+}
 _WRAPPERS = frozenset(
     {
         "torch._utils._rebuild_parameter",
@@ -130,6 +144,9 @@ class _Unpickler(pickle.Unpickler):
         if not is_allowed(full):
             message = f"{full} is not allowed"
             raise MalformedError(message)
+        if full in _UNREAD:
+            message = f"{_UNREAD[full]} are not supported"
+            raise UnsupportedError(message)
         if full in _CONTAINERS:
             return _CONTAINERS[full]
         if full in ("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor"):
@@ -147,12 +164,12 @@ class _Unpickler(pickle.Unpickler):
             message = "a persistent id that is no storage"
             raise MalformedError(message)
         _, kind, key, _, count = pid[:5]
-        dtype = STORAGES.get(str(kind))
+        dtype = STORAGES.get(kind) if isinstance(kind, _Name) else None
         if dtype is None:
-            message = f"storage type {kind!r} is not supported"
+            message = f"storage type {repr(kind)} is not supported"
             raise UnsupportedError(message)
         if type(count) is not int or count < 0 or not isinstance(key, str):
-            message = f"storage {key!r} declares {count!r} elements"
+            message = f"storage {repr(key)} declares {repr(count)} elements"
             raise MalformedError(message)
         known = self.storages.setdefault(key, Storage(dtype, key, count))
         if (known.dtype, known.count) != (dtype, count):
@@ -164,6 +181,15 @@ class _Unpickler(pickle.Unpickler):
         return known
 
 
+def _unpickle(stream: BinaryIO | io.BytesIO, storages: dict[str, Storage]) -> Any:
+    try:
+        return _Unpickler(stream, storages).load()
+    except TypeError as error:
+        # Such as SETITEM on a tensor, which corrupted torch's memory once.
+        message = f"the pickle misuses an object: {error}"
+        raise MalformedError(message) from None
+
+
 def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: object) -> TensorView:
     return _checked(
         storage, storage.dtype if isinstance(storage, Storage) else "", offset, size, stride
@@ -173,7 +199,8 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: object) -> Te
 def _tensor_v3(
     storage: Any, offset: Any, size: Any, stride: Any, _grad: Any, _hooks: Any, dtype: Any, *_: Any
 ) -> TensorView:
-    return _checked(storage, str(dtype), offset, size, stride)
+    kind = dtype if isinstance(dtype, _Name) else ""
+    return _checked(storage, kind, offset, size, stride)
 
 
 def _first(data: Any = None, *_: object) -> Any:
@@ -182,12 +209,15 @@ def _first(data: Any = None, *_: object) -> Any:
 
 def _checked(storage: Any, dtype: str, offset: Any, size: Any, stride: Any) -> TensorView:
     """Check that the view stays inside of its storage."""
+    if isinstance(storage, Storage) and f"torch.{dtype}" in ALLOWED and dtype not in DTYPES:
+        message = f"tensors of type {dtype} are not supported"
+        raise UnsupportedError(message)
     if not isinstance(storage, Storage) or dtype not in DTYPES:
         message = f"a tensor of {dtype or 'no'} type over {type(storage).__name__}"
         raise MalformedError(message)
     numbers = [offset, *size, *stride] if _are_tuples(size, stride) else [None]
     if not all(type(number) is int and 0 <= number < 1 << 60 for number in numbers):
-        message = f"a tensor with offset {offset!r}, size {size!r}, stride {stride!r}"
+        message = f"a tensor with offset {repr(offset)}, size {repr(size)}, stride {repr(stride)}"
         raise MalformedError(message)
     reach = 0 if 0 in size else sum((n - 1) * s for n, s in zip(size, stride, strict=True)) + 1
     held = storage.count * DTYPES[storage.dtype][1] // DTYPES[dtype][1]
@@ -217,7 +247,7 @@ def read_zip(stream: BinaryIO, mapped: mmap.mmap) -> tuple[Any, bool]:
     storages: dict[str, Storage] = {}
     pickled = content(stream, by_name[root], _MOST_PICKLE)
     _check_crc(by_name[root], pickled)
-    loaded = _Unpickler(io.BytesIO(pickled), storages).load()
+    loaded = _unpickle(io.BytesIO(pickled), storages)
     for storage in storages.values():
         member = by_name.get(f"{prefix}data/{storage.key}")
         if member is None:
@@ -255,10 +285,10 @@ def read_legacy(stream: BinaryIO, mapped: mmap.mmap) -> tuple[Any, bool]:
     stream.seek(0)
     storages: dict[str, Storage] = {}
     for _ in range(2):
-        _Unpickler(stream, {}).load()
-    system = _Unpickler(stream, {}).load()
-    loaded = _Unpickler(stream, storages).load()
-    keys = _Unpickler(stream, {}).load()
+        _unpickle(stream, {})
+    system = _unpickle(stream, {})
+    loaded = _unpickle(stream, storages)
+    keys = _unpickle(stream, {})
     if not isinstance(keys, list) or set(map(str, keys)) != set(storages):
         message = "the list of storages does not fit the object"
         raise MalformedError(message)

@@ -1,0 +1,228 @@
+"""Looks into a file without parsing it: its kind, its pickles, the structure of its archive."""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from typing import BinaryIO
+
+from gatekeeper.candidate import safetensors_file
+from gatekeeper.candidate.archive import (
+    Archive,
+    ArchiveError,
+    Member,
+    content,
+    is_whole,
+    read_archive,
+)
+from gatekeeper.candidate.kinds import UNREADABLE, kind_of
+from gatekeeper.candidate.pickles import (
+    MOST_OPCODES,
+    Walk,
+    foreign_classes,
+    looks_like_names,
+    suspicions,
+    walk,
+)
+from gatekeeper.candidate.salvage import salvaged
+from gatekeeper.records import Finding
+
+_MOST_PICKLE = 64 << 20  # bytes of one pickle that must be held in memory
+_LEGACY_PICKLES = 5  # magic, protocol, system, object, storage keys; then raw storages
+_MOST_PICKLES = 1000
+_MOST_FINDINGS = 100
+_SCRIPT = ("__torch__.", "torch.jit._pickle.")
+
+
+class Seen:
+    """What the look at one file gathers; `unreadable` keeps the first reason."""
+
+    def __init__(self) -> None:
+        """Begin with nothing seen and the whole budget of opcodes."""
+        self.findings: list[Finding] = []
+        self.unreadable = ""
+        self.hint = ""
+        self.members = 0
+        self.foreign: list[str] = []
+        self.opcodes_left = MOST_OPCODES
+
+    def refuse(self, reason: str, hint: str = "Ask its maker to save it again.") -> None:
+        """Say why the file cannot be accepted."""
+        if not self.unreadable:
+            self.unreadable, self.hint = reason, hint
+
+    def add(self, rule: str, severity: str, message: str, member: str, offset: int | None) -> None:
+        """Add a finding; the first hundred are enough to block."""
+        if len(self.findings) >= _MOST_FINDINGS:
+            return
+        self.findings.append(
+            Finding(
+                rule_id=rule,
+                screen="inspect",
+                severity=severity,  # type: ignore[arg-type]
+                message=message,
+                member=member,
+                offset=offset,
+            )
+        )
+
+
+def look(stream: BinaryIO, seen: Seen) -> str:
+    """Look at an open file, note in `seen` what is found, and name its kind."""
+    kind = kind_of(stream)
+    if kind == "zip":
+        kind = _look_at_archive(stream, seen)
+        stream.seek(0)
+        if stream.read(2) != b"PK":
+            _walk_all(stream, seen, certain=False)
+    elif kind == "torch-legacy":
+        _walk_all(stream, seen, most=_LEGACY_PICKLES)
+    elif kind == "pickle":
+        _walk_all(stream, seen)
+    else:
+        # A plain pickle hides under any name, and protocol 0 has no magic.
+        _walk_all(stream, seen, certain=False)
+        if seen.findings:
+            kind = "pickle"
+        elif kind == "safetensors":
+            _look_at_header(stream, seen)
+    if seen.foreign and kind not in ("torchscript", "pt2"):
+        names = ", ".join(dict.fromkeys(seen.foreign[:3]))
+        reason, hint = UNREADABLE["whole-module"]
+        seen.refuse(f"{reason} ({names})", hint)
+    return kind
+
+
+def _look_at_header(stream: BinaryIO, seen: Seen) -> None:
+    try:
+        safetensors_file.check(stream)
+    except safetensors_file.SafetensorsError as error:
+        seen.refuse(f"the safetensors file is malformed: {error}")
+
+
+def _look_at_archive(stream: BinaryIO, seen: Seen) -> str:
+    try:
+        archive = read_archive(stream)
+    except ArchiveError as error:
+        seen.refuse(str(error), "Fetch the file again, or ask its maker to save it again.")
+        for member in salvaged(stream):
+            _walk_member(stream, member, seen, certain=False)
+        return "torch-zip"
+    seen.members = len(archive.members)
+    for message in archive.hostile:
+        seen.add("archive-structure", "high", message, "", None)
+    if archive.odd:
+        seen.refuse(f"the archive is not what torch writes: {archive.odd[0]}")
+    kind = _archive_kind(archive)
+    for member in archive.members:
+        named = member.name.endswith((".pkl", ".pickle"))
+        _walk_member(stream, member, seen, certain=named, script=kind == "torchscript")
+        if not is_whole(stream, member):
+            seen.refuse(f"member {member.name!r} is damaged: its size or checksum does not fit")
+    return kind
+
+
+def _archive_kind(archive: Archive) -> str:
+    leaves = {member.name.rsplit("/", 1)[-1] for member in archive.members}
+    paths = {member.name.split("/", 1)[-1] for member in archive.members}
+    if "constants.pkl" in leaves and any(path.startswith("code/") for path in paths):
+        return "torchscript"
+    if "archive_format" in leaves or "serialized_exported_program.json" in leaves:
+        return "pt2"
+    if {"metadata.json", "config.json"} <= leaves:
+        return "keras"
+    return "torch-zip" if "data.pkl" in leaves else "zip"
+
+
+def _walk_member(
+    stream: BinaryIO, member: Member, seen: Seen, *, certain: bool, script: bool = False
+) -> None:
+    """Walk a member whatever it is called: what is no pickle ends after a few bytes."""
+    name = member.name
+    if not member.deflated:
+        end = member.start + member.stored
+        _walk_all(stream, seen, name, start=member.start, end=end, certain=certain, script=script)
+        return
+    if certain and member.size > _MOST_PICKLE:
+        seen.refuse(f"member {name!r} has {member.size:,} bytes, too many to walk")
+    try:
+        data = content(stream, member, min(member.size, _MOST_PICKLE))
+    except ArchiveError as error:
+        seen.refuse(str(error))
+        return
+    _walk_all(io.BytesIO(data), seen, name, certain=certain, script=script)
+
+
+def _walk_all(
+    stream: BinaryIO,
+    seen: Seen,
+    member: str = "",
+    *,
+    start: int = 0,
+    end: int | None = None,
+    certain: bool = True,
+    most: int = _MOST_PICKLES,
+    script: bool = False,
+) -> None:
+    """Walk pickle after pickle; where it may be no pickle at all, only what executes counts."""
+    here = f"member {member!r}" if member else "the pickle"
+    begin, end = start, stream.seek(0, 2) if end is None else end
+    for count in range(most):
+        if start >= end:
+            return
+        stream.seek(start)
+        walked = walk(stream, seen.opcodes_left, end)
+        seen.opcodes_left -= walked.opcodes
+        if walked.too_long:
+            seen.refuse(f"{here} is {walked.broken}")
+        # What follows the last pickle of a file need not be one.
+        if count and walked.broken and not walked.globals:
+            return
+        if certain or _runs(walked):
+            if walked.broken and certain:
+                seen.refuse(f"{here} is {walked.broken}")
+            rule = "code-execution" if certain or not member else "hidden-pickle"
+            _judge(stream, walked, seen, rule, member, start=start, begin=begin, script=script)
+        if walked.broken:
+            return
+        start = walked.end
+    if certain and most == _MOST_PICKLES and start < end:
+        seen.refuse(f"{here} is followed by more than {_MOST_PICKLES:,} others")
+
+
+def _runs(walked: Walk) -> bool:
+    return (walked.executes or not walked.broken) and looks_like_names(walked)
+
+
+def _judge(
+    stream: BinaryIO, walked: Walk, seen: Seen, rule: str, member: str, *,
+    start: int, begin: int, script: bool,
+) -> None:  # fmt: skip
+    """Turn what one pickle would do into findings, with offsets from the member's beginning."""
+    before = len(seen.findings)
+    for suspicion in suspicions(walked):
+        if not (script and suspicion.name.startswith(_SCRIPT)):
+            message = f"the pickle {suspicion.how} {suspicion.name}"
+            seen.add(rule, "critical", message, member, start - begin + suspicion.offset)
+    if not script:
+        seen.foreign += foreign_classes(walked)
+    if len(seen.findings) == before and walked.globals and not walked.broken:
+        stream.seek(start)
+        _second_opinion(stream.read(min(walked.end - start, _MOST_PICKLE)), member, seen)
+
+
+def _second_opinion(pickle: bytes, member: str, seen: Seen) -> None:
+    """Ask picklescan, which keeps a list of known attacks, about a pickle that we let through."""
+    from picklescan import scanner
+
+    logging.getLogger("picklescan").setLevel(logging.CRITICAL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # as in `walk`
+        result = scanner.scan_pickle_bytes(io.BytesIO(pickle), member, multiple_pickles=False)
+    for found in result.globals:
+        if found.safety == scanner.SafetyLevel.Dangerous:
+            name = f"{found.module}.{found.name}"
+            seen.add(
+                "code-execution", "critical", f"picklescan calls {name} an attack", member, None
+            )

@@ -1,0 +1,146 @@
+"""The quarantine child can do nothing but answer, and its end is never ours."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from forged import HARMLESS, checkpoint
+
+from gatekeeper.candidate import quarantine
+from gatekeeper.candidate.quarantine import extract
+from gatekeeper.errors import CandidateError, GatekeeperError
+
+CHILD = Path(quarantine.__file__).with_name("child.py")
+# Tries, one after the other, what a parser that fell into strange hands might try.
+ESCAPE = """
+import os, socket, sys
+from gatekeeper.candidate.confinement import confine
+protections = confine(1000)
+def tries(what, *words):
+    try:
+        what(*words)
+    except OSError:
+        return "refused"
+    return "done"
+print(tries(open, "/etc/passwd"), tries(open, sys.argv[1], "w"), tries(os.listdir, "/"),
+      tries(os.unlink, sys.argv[2]), tries(socket.create_connection, ("127.0.0.1", 9), 1))
+print(*protections, sep="|")
+"""
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    torch.save({"w": torch.ones(3)}, tmp_path / "model.pt")
+    return tmp_path / "model.pt"
+
+
+def parsed(path: Path, kind: str = "torch-zip") -> quarantine.Extraction:
+    with path.open("rb") as stream:
+        return extract(stream, kind, path.with_name("weights.safetensors"))
+
+
+def test_the_child_imports_no_torch(weights: Path, tmp_path: Path) -> None:
+    source = os.open(weights, os.O_RDONLY)
+    out = os.open(tmp_path / "out", os.O_WRONLY | os.O_CREAT)
+    words = [str(source), str(out), "torch-zip", "", str(weights.stat().st_size)]
+    done = subprocess.run(
+        [sys.executable, "-I", "-B", "-X", "importtime", str(CHILD), *words],
+        capture_output=True,
+        text=True,
+        pass_fds=(source, out),
+        check=True,
+    )
+    os.close(source)
+    os.close(out)
+    imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
+    assert "gatekeeper.candidate.torchfile" in imported
+    assert not {"torch", "torchvision", "onnx", "prefect", "socket"} & imported
+    assert '"protections"' in done.stdout
+
+
+def test_the_protections_in_force_are_named_and_real(tmp_path: Path, weights: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    done = subprocess.run(
+        [sys.executable, "-c", ESCAPE, str(tmp_path / "new"), str(precious)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    tried, told = done.stdout.splitlines()
+    assert told == "|".join(parsed(weights).protections)
+    if "Landlock" in told:
+        assert tried.split()[:4] == ["refused"] * 4
+        assert precious.read_text() == "mine"
+    assert tried.split()[4] == "refused"  # nobody listens there, with or without a network
+    assert {"own process", "empty environment", "resource limits"} <= set(told.split("|"))
+
+
+def test_nothing_is_written_beside_the_one_output(weights: Path, tmp_path: Path) -> None:
+    parsed(weights)
+    (tmp_path / "broken.pt").write_bytes(checkpoint(HARMLESS))
+    with pytest.raises(CandidateError, match="no tensors"):
+        parsed(tmp_path / "broken.pt")
+    names = {entry.name for entry in tmp_path.iterdir()}
+    assert names == {"model.pt", "broken.pt", "weights.safetensors"}
+
+
+def test_a_memory_bomb_is_a_clear_error_soon(tmp_path: Path) -> None:
+    """A memo of two thousand million places, from a pickle of a few bytes."""
+    (tmp_path / "model.pt").write_bytes(checkpoint(b"\x80\x02}r\xf0\xff\xff\x7f."))
+    begin = time.monotonic()
+    with pytest.raises(CandidateError, match="more memory than the quarantine gives"):
+        parsed(tmp_path / "model.pt")
+    assert time.monotonic() - begin < 10
+
+
+def test_more_output_than_allowed_is_a_clear_error(tmp_path: Path) -> None:
+    torch.save({"w": torch.ones(1).expand(1 << 24)}, tmp_path / "model.pt")
+    with pytest.raises(CandidateError, match="would take more than"):
+        parsed(tmp_path / "model.pt")
+
+
+def test_a_child_without_time_is_stopped(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quarantine, "_SECONDS", 0.0)
+    monkeypatch.setattr(quarantine, "_BYTES_PER_SECOND", 1 << 40)
+    with pytest.raises(CandidateError, match="took too long and was stopped") as stopped:
+        parsed(weights)
+    assert stopped.value.exit_code == 3
+    assert stopped.value.hint
+
+
+def test_endless_work_ends_by_the_limit_on_processor_time(tmp_path: Path) -> None:
+    """A tuple nested in itself sixty times over takes 2^60 steps to hash: the kernel ends it."""
+    endless = b"\x80\x02})" + b"2\x86" * 60 + b"K\x01s."
+    (tmp_path / "model.pt").write_bytes(checkpoint(endless))
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_CPU, (2, 2));"
+        "from pathlib import Path; from gatekeeper.candidate.quarantine import extract;"
+        "extract(open(sys.argv[1], 'rb'), 'torch-zip', Path(sys.argv[1] + '.out'))"
+    )  # a lower limit than the child's own, which it inherits
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "model.pt")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    last = done.stderr.splitlines()[-1]
+    assert "CandidateError: parsing the file ended the quarantine (signal" in last
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"PK\x03\x04", b"\x80\x02.", bytes(100)])
+@pytest.mark.parametrize("kind", ["torch-zip", "torch-legacy", "safetensors", "pickle"])
+def test_whatever_the_child_meets_the_error_is_our_own(
+    content: bytes, kind: str, tmp_path: Path
+) -> None:
+    (tmp_path / "model.pt").write_bytes(content)
+    with pytest.raises(GatekeeperError) as refused:
+        parsed(tmp_path / "model.pt", kind)
+    assert refused.value.exit_code == 3
+    assert "\n" not in str(refused.value)

@@ -1,0 +1,132 @@
+"""Content decides what a file is, and each stranger gets its own reason."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import pickle
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from forged import HARMLESS, PAYLOAD, blocked, checkpoint, inspected, zipped
+from safetensors.torch import save
+
+from gatekeeper.candidate.kinds import LEGACY_MAGIC, UNREADABLE
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(32)
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+NOISE = np.random.default_rng(0).bytes(5000)
+
+
+def tarred(name: str = "model.pkl", content: bytes = HARMLESS) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        info = tarfile.TarInfo(name)
+        info.size = len(content)
+        archive.addfile(info, io.BytesIO(content))
+    return out.getvalue()
+
+
+STRANGERS = {
+    "empty": b"", "one-byte": b"\x80", "git-lfs": LFS, "png": PNG, "unknown": NOISE,
+    "html": b"\n <!DOCTYPE html><html><body>404</body></html>", "tar": tarred(),
+    "gzip": gzip.compress(HARMLESS), "7z": b"7z\xbc\xaf\x27\x1c" + bytes(40),
+    "hdf5": b"\x89HDF\r\n\x1a\n" + bytes(40), "zip": zipped({"readme.txt": b"hello"}),
+    "keras": zipped({"metadata.json": b"{}", "config.json": b"{}"}),
+    "onnx": b"\x08\x08\x12\x07pytorch" + bytes(40),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", STRANGERS)
+@pytest.mark.parametrize("name", ["model.pt", "model.safetensors"])
+def test_a_stranger_is_undecided_with_its_own_reason(kind: str, name: str, tmp_path: Path) -> None:
+    inspection = inspected(STRANGERS[kind], tmp_path, name)
+    assert inspection.artifact.kind == kind
+    assert (inspection.unreadable, inspection.hint) == UNREADABLE[kind]
+    assert inspection.findings == ()
+
+
+def test_all_reasons_differ_and_lfs_names_its_remedy() -> None:
+    reasons = [reason for reason, _ in UNREADABLE.values()]
+    assert len(set(reasons)) == len(reasons)
+    assert "git lfs pull" in UNREADABLE["git-lfs"][1]
+
+
+@pytest.mark.parametrize("name", ["model.pt", "model.safetensors", "model.onnx", "model.txt", "m"])
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_a_plain_pickle_is_blocked_under_every_name(
+    name: str, protocol: int, tmp_path: Path
+) -> None:
+    class Payload:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            import os
+
+            return os.system, ("true",)
+
+    inspection = inspected(pickle.dumps([1, Payload()], protocol), tmp_path, name)
+    assert blocked(inspection) == {"code-execution"}
+    assert inspection.artifact.kind == "pickle"
+    assert "system" in inspection.findings[0].message
+
+
+@pytest.mark.parametrize("head", [b"\x89PNG\n", b"\n", b"<html>\n", b"\x88", LFS])
+def test_a_pickle_behind_the_head_of_another_kind_is_blocked_where_it_runs(
+    head: bytes, tmp_path: Path
+) -> None:
+    inspection = inspected(head + PAYLOAD, tmp_path)
+    runs = head in (b"\x89PNG\n", b"\x88")  # the others are no opcodes
+    assert blocked(inspection) == ({"code-execution"} if runs else set())
+    assert inspection.findings or inspection.unreadable
+
+
+def test_a_tar_that_begins_like_a_legacy_file_is_a_tar(tmp_path: Path) -> None:
+    """Torch tries tar first, and would unpickle what stands in it."""
+    forged = bytearray(tarred(content=PAYLOAD))
+    forged[: len(LEGACY_MAGIC)] = LEGACY_MAGIC
+    inspection = inspected(bytes(forged), tmp_path)
+    assert inspection.artifact.kind == "tar"
+    assert inspection.unreadable
+
+
+@pytest.mark.parametrize("name", ["model.pt", "model.bin", "model.png", "model"])
+def test_honest_weights_are_clean_under_every_name(name: str, tmp_path: Path) -> None:
+    tensors = {"w": torch.rand(20, 30, generator=torch.Generator().manual_seed(0))}
+    for legacy in (True, False):
+        out = io.BytesIO()
+        torch.save(tensors, out, _use_new_zipfile_serialization=not legacy)
+        inspection = inspected(out.getvalue(), tmp_path, name)
+        assert inspection.artifact.kind == ("torch-legacy" if legacy else "torch-zip")
+        assert (inspection.findings, inspection.unreadable) == ((), "")
+    inspection = inspected(save(tensors), tmp_path, name)
+    assert inspection.artifact.kind == "safetensors"
+    assert (inspection.findings, inspection.unreadable) == ((), "")
+
+
+def script(pickled: bytes) -> bytes:
+    return zipped({"data.pkl": pickled, "constants.pkl": b"\x80\x02).", "code/__torch__.py": b""})
+
+
+def test_torchscript_is_undecided_and_blocked_where_it_imports_more(tmp_path: Path) -> None:
+    own = b"\x80\x02c__torch__\nNet\n)\x81."
+    assert "TorchScript" in inspected(script(own), tmp_path).unreadable
+    assert inspected(script(own), tmp_path).findings == ()
+    assert blocked(inspected(script(own[:-1] + b"0" + PAYLOAD), tmp_path)) == {"code-execution"}
+
+
+def test_random_weights_never_look_like_a_hidden_pickle(tmp_path: Path) -> None:
+    chance = np.random.default_rng(1)
+    storages = {f"data/{number}": chance.bytes(64) for number in range(3000)}
+    inspection = inspected(checkpoint(HARMLESS, **storages), tmp_path)
+    assert (inspection.findings, inspection.unreadable) == ((), "")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"config\nsetup\nRest of it", b"cat\ndog\nand more\n", b"(a, b)\nios\nx\n", b"I am\nR."],
+)
+def test_plain_text_is_no_pickle(text: bytes, tmp_path: Path) -> None:
+    assert inspected(text, tmp_path).findings == ()
+    assert inspected(checkpoint(HARMLESS, **{"note.txt": text}), tmp_path).findings == ()

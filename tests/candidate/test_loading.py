@@ -1,0 +1,102 @@
+"""Tensors become the network that they are, or the first that differ are named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torchvision import models
+
+from gatekeeper.candidate.architectures import infer
+from gatekeeper.candidate.loading import load, non_finite
+from gatekeeper.card import Card, read_card
+from gatekeeper.errors import CardError
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "w.safetensors"
+    save_file(models.resnet18(num_classes=7).state_dict(), path)
+    return path
+
+
+def test_a_torchvision_network_is_recognised_by_its_tensors(weights: Path) -> None:
+    model = load(weights, Card())
+    assert model.architecture == "torchvision:resnet18"
+    assert len(model.classes) == 7
+    assert not model.network.training
+    torch.manual_seed(0)
+    original = models.resnet18(num_classes=7).eval()
+    pixels = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        torch.testing.assert_close(model.network(pixels), original(pixels))
+
+
+@pytest.mark.parametrize("name", ["resnet34", "vgg13", "mobilenet_v2", "shufflenet_v2_x0_5"])
+def test_relatives_are_told_apart(name: str) -> None:
+    network = models.get_model(name, weights=None, num_classes=4)
+    shapes = {key: tuple(t.shape) for key, t in network.state_dict().items()}
+    assert infer(shapes)[0] == f"torchvision:{name}"
+
+
+def test_a_mismatch_names_the_first_tensors(weights: Path) -> None:
+    card = Card(architecture="torchvision:resnet18", num_classes=9)
+    with pytest.raises(CardError, match=r"fc.weight is \(7, 512\), expected \(9, 512\)"):
+        load(weights, card)
+    with pytest.raises(CardError, match=r"is missing|is not expected"):
+        load(weights, Card(architecture="torchvision:mobilenet_v2", num_classes=7))
+    with pytest.raises(CardError, match="no classifier"):
+        load(weights, Card(architecture="torchvision:no_such_net", num_classes=7))
+
+
+def test_unknown_tensors_ask_for_a_card(tmp_path: Path) -> None:
+    save_file({"strange.weight": torch.ones(3, 3)}, tmp_path / "w.safetensors")
+    with pytest.raises(CardError, match="no known one") as refused:
+        load(tmp_path / "w.safetensors", Card())
+    assert "--card" in refused.value.hint
+
+
+def test_code_runs_only_where_the_operator_gave_the_card(tmp_path: Path) -> None:
+    (tmp_path / "nets.py").write_text(
+        "from pathlib import Path\nimport torch\n"
+        "Path(__file__).with_name('ran').touch()\n"
+        "def make(num_classes):\n    return torch.nn.Linear(3, num_classes)\n"
+    )
+    card = tmp_path / "model.card.yaml"
+    card.write_text("architecture: nets.py:make\nnum_classes: 4\n")
+    save_file(torch.nn.Linear(3, 4).state_dict(), tmp_path / "w.safetensors")
+    with pytest.raises(CardError, match="came with the candidate"):
+        read_card(card, trusted=False)
+    assert not (tmp_path / "ran").exists()
+    assert load(tmp_path / "w.safetensors", read_card(card, trusted=True)).classes == tuple("0123")
+    assert (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_weights_that_are_not_finite_are_found(
+    bad: float, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    weight = torch.ones(4, 4, dtype=dtype)
+    weight[2, 1] = bad
+    save_file({"a": torch.ones(2), "b.weight": weight}, tmp_path / "w.safetensors")
+    (finding,) = non_finite(tmp_path / "w.safetensors")
+    assert (finding.rule_id, finding.layer) == ("non-finite-weights", "b.weight")
+    assert "1 of 16" in finding.message
+
+
+def test_odd_tensors_are_no_finding_and_dead_layers_are_one(tmp_path: Path) -> None:
+    odd = {
+        "zero": torch.zeros(3, 3),
+        "bias": torch.zeros(3),
+        "scalar": torch.tensor(0.0),
+        "empty": torch.empty(0),
+        "whole": torch.zeros(2, 2, dtype=torch.int8),
+        "huge": torch.full((4, 4), 3e38),
+    }
+    save_file(odd, tmp_path / "w.safetensors")
+    (finding,) = non_finite(tmp_path / "w.safetensors")
+    assert (finding.rule_id, finding.layer) == ("all-zero-layer", "zero")
