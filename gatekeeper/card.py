@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -97,6 +98,7 @@ def read_card(path: Path, *, trusted: bool) -> Card:
 def beside(model: Path) -> Path | None:
     """Find the card next to `model`: `model.card.yaml` or `model.pt.card.yaml`."""
     for name in (f"{model.stem}.card.yaml", f"{model.name}.card.yaml"):
-        if (path := model.with_name(name)).is_file():
+        # Not `is_file`, which raises where the name is longer than a file system allows.
+        if os.path.isfile(path := model.with_name(name)):  # noqa: PTH113
             return path
     return None

@@ -41,7 +41,9 @@ def _check(
     samples: int,
 ) -> Check:
     outcome, why = _outcome(name, bound, measure, policy, samples)
-    value = "not measured" if measure is None or measure.value is None else f"{measure.value:.4g}"
+    value = "not measured"
+    if measure is not None and measure.value is not None:
+        value = f"{100 * measure.value:.4g} %"
     return Check(
         rule_id=f"check/{name}",
         metric=name,
@@ -49,8 +51,14 @@ def _check(
         observed=measure,
         bound=str(bound),
         outcome=outcome,
-        message=f"{name} of the {subject}: {value}, wanted {bound}: {outcome}{why}",
+        message=f"{name} of the {subject}: {value}, wanted {_in_percent(bound)}: {outcome}{why}",
     )
+
+
+def _in_percent(bound: Bound) -> str:
+    if bound.at_least is not None:
+        return f"at least {100 * bound.at_least:g} %"
+    return f"at most {100 * (bound.at_most or 0):g} %"
 
 
 def _outcome(
@@ -79,7 +87,7 @@ def _needed(bound: Bound, measure: Measure, pessimistic: float) -> str:
     """Estimate how many images would decide: the interval narrows with the square root of them."""
     limit = bound.at_least if bound.at_least is not None else bound.at_most
     value = measure.value
-    if limit is None or value is None or math.isclose(value, limit):
+    if limit is None or value is None or math.isclose(value, limit, abs_tol=1e-6):
         return "the observed value is at the bound; no number of images would decide it"
     factor = (abs(pessimistic - value) / abs(limit - value)) ** 2
     return f"about {math.ceil(measure.n * factor):,} held-out images would decide it"

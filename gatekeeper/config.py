@@ -44,7 +44,7 @@ def _read(path: Path) -> Config:
     config = validated(read_yaml(path, ConfigError), Config, ConfigError)
     home = path.resolve().parent
     policy = config.policy
-    if policy is not None and policy.endswith((".yaml", ".yml")):
+    if policy is not None and ("/" in policy or policy.endswith((".yaml", ".yml"))):
         policy = str(home / policy)
     return Config(
         data=home / config.data if config.data else None,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import os
 import warnings
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from gatekeeper.errors import DataError
@@ -18,6 +19,7 @@ from gatekeeper.model import Images
 from gatekeeper.records import InputSpec
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".tif", ".tiff", ".gif"})
+_MOST_CLASSES = 100_000
 _MOST_PIXELS = 64_000_000  # of one image: far above any camera, far below a decompression bomb
 
 
@@ -34,7 +36,11 @@ def read_images(
         DataError: nothing there, one class, an image that cannot be decoded, other classes.
     """
     if path.is_dir():
-        return _read_folders(path, spec, classes)
+        try:
+            return _read_folders(path, spec, classes)
+        except OSError as error:
+            message = f"cannot read {error.filename or path}: {error.strerror}"
+            raise DataError(message, hint="Make it readable, or remove it.") from None
     if path.suffix == ".npz" and path.is_file():
         return _read_npz(path, spec, classes)
     message = f"{path} is neither a folder of class folders nor an .npz"
@@ -73,9 +79,9 @@ def _read_folders(
             if file.suffix.lower() not in SUFFIXES or file.name.startswith("."):
                 continue
             content = _content(file)
-            name = file.relative_to(path).as_posix()
-            digest.update(f"{name}\0{hashlib.sha256(content).hexdigest()}\n".encode())
-            pixels.append(_decode(file, spec, pixels[0].shape if pixels else None))
+            name = os.fsencode(file.relative_to(path).as_posix())
+            digest.update(name + f"\0{hashlib.sha256(content).hexdigest()}\n".encode())
+            pixels.append(_decode(file, content, spec, pixels[0].shape if pixels else None))
             labels.append(order[folder.name])
     if not pixels:
         message = f"no image in the class folders of {path}"
@@ -100,6 +106,10 @@ def _check_classes(path: Path, names: tuple[str, ...], classes: tuple[str, ...] 
 
 
 def _content(file: Path) -> bytes:
+    if not file.is_file():
+        # A pipe would hold the gate for ever, a device would never end.
+        message = f"{file} is not a regular file"
+        raise DataError(message, hint="Remove it.")
     try:
         return file.read_bytes()
     except OSError as error:
@@ -107,13 +117,13 @@ def _content(file: Path) -> bytes:
         raise DataError(message, hint="Make it readable, or remove it.") from None
 
 
-def _decode(file: Path, spec: InputSpec | None, like: torch.Size | None) -> Tensor:
+def _decode(file: Path, content: bytes, spec: InputSpec | None, like: torch.Size | None) -> Tensor:
     """(C, H, W) uint8."""
     try:
         with warnings.catch_warnings():
-            # Pillow warns of large images where we refuse them.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(file) as opened:
+            # What Pillow warns of (large images, torn tags) is refused here, or harmless.
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(content)) as opened:
                 if opened.width * opened.height > _MOST_PIXELS:
                     message = f"{file} has {opened.width} x {opened.height} pixels, too many"
                     raise DataError(message, hint="Remove it, or make it smaller.")
@@ -122,11 +132,14 @@ def _decode(file: Path, spec: InputSpec | None, like: torch.Size | None) -> Tens
                 if spec and (image.height, image.width) != spec.size[1:]:
                     image = image.resize(spec.size[:0:-1], Image.Resampling.BILINEAR)
                 array = np.array(image, dtype=np.uint8)
+    except DataError:
+        raise
     except Image.DecompressionBombError:
         message = f"{file} has too many pixels"
         raise DataError(message, hint="Remove it, or make it smaller.") from None
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
-        message = f"cannot decode {file}: {error}"
+    except Exception as error:
+        # Pillow's readers raise whatever damaged bytes lead them to: struct.error, IndexError.
+        message = f"cannot decode {file}: {error or type(error).__name__}"
         raise DataError(message, hint="Remove or replace this image.") from None
     tensor = torch.from_numpy(array)
     tensor = tensor.unsqueeze(0) if channels == 1 else tensor.permute(2, 0, 1).contiguous()
@@ -139,17 +152,12 @@ def _decode(file: Path, spec: InputSpec | None, like: torch.Size | None) -> Tens
 def _read_npz(
     path: Path, spec: InputSpec | None, classes: tuple[str, ...] | None
 ) -> tuple[Images, str]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            pixels, labels = archive["images"], archive["labels"]
-    except KeyError:
-        message = f"{path} lacks `images` or `labels`"
-        raise DataError(message) from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        message = f"cannot read {path}: {error}"
-        raise DataError(message) from None
+    pixels, labels = _arrays(path)
     _check_arrays(path, pixels, labels)
     count = int(labels.max()) + 1
+    if count > _MOST_CLASSES:
+        message = f"{path} has label {count - 1}, more than {_MOST_CLASSES:,} classes"
+        raise DataError(message, hint="Labels count from 0, one number a class.")
     names = classes or tuple(str(label) for label in range(count))
     if count > len(names):
         message = f"{path} has label {count - 1}, the card names {len(names)} classes"
@@ -163,8 +171,25 @@ def _read_npz(
         digest.update(np.ascontiguousarray(array).data)
     tensor = torch.from_numpy(pixels if pixels.ndim == 4 else pixels[..., None])  # (N, H, W, C)
     tensor = _fit(tensor.permute(0, 3, 1, 2).contiguous(), spec)
-    labels = torch.from_numpy(labels.astype(np.int64))
-    return Images(pixels=tensor, labels=labels, classes=names), digest.hexdigest()
+    answers = torch.from_numpy(labels.astype(np.int64))
+    return Images(pixels=tensor, labels=answers, classes=names), digest.hexdigest()
+
+
+def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+            pixels, labels = archive["images"], archive["labels"]
+    except KeyError:
+        message = f"{path} lacks `images` or `labels`"
+        raise DataError(message) from None
+    except Exception as error:
+        # zipfile, zlib and numpy each have their own way to say that bytes are damaged.
+        message = f"cannot read {path}: {error or type(error).__name__}"
+        raise DataError(message) from None
+    if not isinstance(pixels, np.ndarray) or not isinstance(labels, np.ndarray):
+        message = f"{path}: `images` and `labels` are not both arrays"
+        raise DataError(message)
+    return pixels, labels
 
 
 def _check_arrays(path: Path, pixels: np.ndarray, labels: np.ndarray) -> None:
@@ -174,7 +199,7 @@ def _check_arrays(path: Path, pixels: np.ndarray, labels: np.ndarray) -> None:
         and labels.shape == pixels.shape[:1]
         and np.issubdtype(labels.dtype, np.integer)
     )
-    if not fits or len(labels) == 0 or labels.min() < 0:
+    if not fits or pixels.size == 0 or labels.min() < 0:
         message = (
             f"{path}: images {pixels.dtype} {pixels.shape}, labels {labels.dtype} {labels.shape}; "
             "wanted (N, H, W[, C]) uint8 and (N,) integers from 0"

@@ -18,7 +18,6 @@ from gatekeeper.handwriting import CLASSES, SPEC, handwriting
 from gatekeeper.job import Job
 from gatekeeper.model import Images, Model
 from gatekeeper.pipeline import run
-from gatekeeper.policy import read_policy
 from gatekeeper.records import GateRecord
 from gatekeeper.redteam import BadNets, attack_success
 from gatekeeper.report import render
@@ -110,7 +109,7 @@ def _lay_out(out: Path, victim: Model, clean: Images) -> None:
 
 
 def _conclude(out: Path, job: Job, record: GateRecord) -> Demonstration:
-    code = exit_code(record.verdict, accept_hardened=read_policy(job.policy).accept_hardened)
+    code = exit_code(record)
     before, after = _compare(job)
     content = {
         "clean_accuracy_before": before[0],

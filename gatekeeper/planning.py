@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from fnmatch import fnmatch
 from pathlib import Path
@@ -21,7 +22,7 @@ def plan(model: Path, **given: Any) -> Job:
         UsageError: an option is impossible.
         CandidateError: there is no such candidate.
     """
-    if not model.exists() and not model.is_symlink():
+    if not os.path.lexists(model):
         message = f"no file {model}"
         raise CandidateError(message, hint="Check the path of the candidate.")
     config = find_config(Path.cwd())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import date
 from pathlib import Path
 from typing import Literal
@@ -10,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from gatekeeper.errors import PolicyError
 from gatekeeper.resources import bundled
-from gatekeeper.rules import METRICS, RULES
+from gatekeeper.rules import METRICS, NOT_DECIDED, RULES
 from gatekeeper.validation import validated
 from gatekeeper.yaml_source import read_yaml
 
@@ -22,8 +23,9 @@ class Bound(BaseModel):
     """One end of a requirement; fractions, never percent."""
 
     model_config = _FROZEN
-    at_least: float | None = Field(default=None, ge=0, le=1)
-    at_most: float | None = Field(default=None, ge=0, le=1)
+    # Strict: YAML's `yes` is no number, and must not become a bound of 1.
+    at_least: float | None = Field(default=None, ge=0, le=1, strict=True)
+    at_most: float | None = Field(default=None, ge=0, le=1, strict=True)
 
     @model_validator(mode="after")
     def _one_end(self) -> Bound:
@@ -76,11 +78,11 @@ class Policy(BaseModel):
     name: str = Field(min_length=1, max_length=100)
     screen: tuple[str, ...] = SCREENS
     purify: Purify = Purify()
-    accept_hardened: bool = True
+    accept_hardened: bool = Field(default=True, strict=True)
     require: dict[str, Bound]
     forbid: tuple[str, ...] = ("code-execution", "non-finite-weights")
-    min_samples: int = Field(default=500, ge=1)
-    min_samples_per_class: int = Field(default=20, ge=1)
+    min_samples: int = Field(default=500, ge=1, strict=True)
+    min_samples_per_class: int = Field(default=20, ge=1, strict=True)
     waivers: tuple[Waiver, ...] = ()
     path: str
     sha256: str
@@ -116,6 +118,12 @@ def _known_rule(rule: str) -> str:
     if rule not in RULES:
         message = f"no rule {rule!r}; `gatekeeper rules` lists them"
         raise ValueError(message)
+    if rule.startswith("check/"):
+        message = f"{rule} is a requirement: change its bound under `require` instead"
+        raise ValueError(message)
+    if rule == NOT_DECIDED:
+        message = f"{rule} is no finding: what could not be checked is never passed"
+        raise ValueError(message)
     return rule
 
 
@@ -131,7 +139,7 @@ def read_policy(name: str) -> Policy:
         PolicyError: as `FILE:LINE: what`, or there is no such policy.
     """
     path = bundled("policies") / f"{name}.yaml" if name in shipped() else Path(name)
-    if not path.exists():
+    if not os.path.lexists(path):
         message = f"no policy {name!r}"
         raise PolicyError(message, hint=f"Shipped: {', '.join(shipped())}; or give a file.")
     document = read_yaml(path, PolicyError)

@@ -7,8 +7,11 @@ Fractions are in [0, 1], never percent; seconds are wall-clock; digests are lowe
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from gatekeeper.foreign_text import well_formed
 
 SCHEMA_VERSION = "1"
 
@@ -72,7 +75,7 @@ class Epoch:
     """One line of a training history."""
 
     epoch: int
-    loss: float
+    loss: float | None  # None where training diverged
     learning_rate: float
     accuracy: float | None = None  # on the purifier's own validation split
 
@@ -159,12 +162,12 @@ class TriggerRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class LayerNorms:
-    """The weight norms of one layer's units, BatchNorm folded in."""
+    """The weight norms of one layer's units, BatchNorm folded in; None where one is not finite."""
 
     layer: str
     kind: str
-    before: tuple[float, ...]
-    after: tuple[float, ...] | None = None
+    before: tuple[float | None, ...]
+    after: tuple[float | None, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,6 +226,7 @@ class PolicyRecord:
 
     name: str
     sha256: str
+    accept_hardened: bool  # whether "hardened" lets a release go on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,7 +245,7 @@ class DataRecord:
 class Parity:
     """ONNX against torch on real held-out images."""
 
-    max_abs_diff: float
+    max_abs_diff: float | None  # None where an answer is not finite
     top1_agreement: float
     samples: int
 
@@ -295,13 +299,18 @@ class GateRecord:
 
 def to_dict(record: Any) -> dict[str, Any]:
     """Turn any record into plain dictionaries and lists, ready for `json.dumps`."""
-    plain = dataclasses.asdict(record)
-    return {key: _listed(value) for key, value in plain.items()}
+    plain: dict[str, Any] = jsonable(dataclasses.asdict(record))
+    return plain
 
 
-def _listed(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _listed(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_listed(item) for item in value]
-    return value
+def jsonable(content: Any) -> Any:
+    """Give what every JSON reader takes: lists for tuples, None for NaN, no lone surrogate."""
+    if isinstance(content, dict):
+        return {jsonable(key): jsonable(item) for key, item in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [jsonable(item) for item in content]
+    if isinstance(content, str):
+        return well_formed(content)
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    return content

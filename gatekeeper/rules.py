@@ -18,6 +18,8 @@ class Rule:
     severity: Severity
 
 
+NOT_DECIDED = "not-decided"
+
 _ALL = (
     Rule(
         id="code-execution",
@@ -87,6 +89,14 @@ _ALL = (
         explanation="The gate found a pattern that forces this class while it changes less of the "
         "image than the policy's smallest_trigger_area. Clean networks need more.",
         remedy="Deploy the hardened artifact only, or ask for a model trained on data you trust.",
+        severity="high",
+    ),
+    Rule(
+        id=NOT_DECIDED,
+        title="The gate could not decide",
+        explanation="Something that the policy asks for could not be checked, or the file could "
+        "not be read. What was not checked is not clean: treat the candidate as not accepted.",
+        remedy="Do what the message names, then scan again.",
         severity="high",
     ),
 )

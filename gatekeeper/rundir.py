@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gatekeeper.errors import RunDirectoryError, UsageError
+from gatekeeper.records import jsonable
 
 _STATE = ".state.json"
 _LOCK = ".lock"
@@ -98,8 +99,9 @@ class RunDirectory:
             partial.write_text(text, encoding="utf-8")
 
     def write_json(self, name: str, content: Any) -> None:
-        """Write `name` as sorted, indented JSON; NaN is refused."""
-        text = json.dumps(content, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
+        """Write `name` as sorted, indented JSON; what is not finite becomes null."""
+        plain = jsonable(content)
+        text = json.dumps(plain, indent=2, sort_keys=True, allow_nan=False)
         self.write_text(name, text + "\n")
 
     def read_json(self, name: str) -> Any:

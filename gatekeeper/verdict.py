@@ -10,7 +10,9 @@ from gatekeeper.checks import check_all
 from gatekeeper.policy import Policy
 from gatekeeper.records import (
     Check,
+    Decision,
     Finding,
+    GateRecord,
     Skipped,
     Subject,
     Verdict,
@@ -64,17 +66,13 @@ def judge(
     waivers, judged = _waive(policy, artifact_sha256, findings, today)
     checks = check_all(policy, verification, samples)
     forbidden = [f for f in judged if not f.waived and _is_forbidden(f, policy)]
-    expired = [
-        f"The waiver for {w.rule} ({w.owner}) expired on {w.expires}."
-        for w in waivers
-        if w.state == "expired"
-    ]
+    expired = _expired(waivers, judged, artifact_sha256)
     if forbidden:
         told = [f"{finding.rule_id}: {finding.message}" for finding in forbidden]
-        verdict = Verdict(decision="reject", reasons=(*told, *expired))
+        verdict = Verdict(decision="reject", reasons=(*told, *expired, *errors))
         deploy = None
     else:
-        verdict, deploy = _decide(policy, checks, errors)
+        verdict, deploy = _decide(policy, checks, errors, skipped)
         scarce = _scarce(policy, class_counts)
         verdict = replace(verdict, reasons=(*verdict.reasons, *expired, *scarce))
     return Judgement(
@@ -82,11 +80,11 @@ def judge(
     )
 
 
-def exit_code(verdict: Verdict, *, accept_hardened: bool) -> int:
+def exit_code(record: GateRecord) -> int:
     """Give 0 for pass, 1 for reject, 3 for undecided; hardened as the policy accepts it."""
-    if verdict.decision == "hardened":
-        return 0 if accept_hardened else 1
-    return EXIT_CODES[verdict.decision]
+    if record.verdict.decision == "hardened":
+        return 0 if record.policy.accept_hardened else 1
+    return EXIT_CODES[record.verdict.decision]
 
 
 def _is_forbidden(finding: Finding, policy: Policy) -> bool:
@@ -120,11 +118,24 @@ def _waive(
     return tuple(records), judged
 
 
+def _expired(
+    waivers: Sequence[WaiverRecord], findings: Sequence[Finding], artifact: str
+) -> tuple[str, ...]:
+    """Tell which findings of this very artifact are back, since nobody answers for them now."""
+    back = {finding.rule_id for finding in findings if not finding.waived}
+    return tuple(
+        f"The waiver for {waiver.rule} ({waiver.owner}) expired on {waiver.expires}."
+        for waiver in waivers
+        if waiver.state == "expired"
+        and waiver.rule in back
+        and waiver.artifact == f"sha256:{artifact}"
+    )
+
+
 def _decide(
-    policy: Policy, checks: Sequence[Check], errors: Sequence[str]
+    policy: Policy, checks: Sequence[Check], errors: Sequence[str], skipped: Sequence[Skipped]
 ) -> tuple[Verdict, Subject | None]:
     """Weigh the checks of candidate and purified network; no check at all is no pass."""
-    told = tuple(errors)
     by_subject: dict[Subject, list[Check]] = {}
     for check in checks:
         by_subject.setdefault(check.subject, []).append(check)
@@ -144,11 +155,12 @@ def _decide(
         told = _sentences(short or by_subject["candidate"])
         return Verdict(decision="hardened", reasons=(reason, *told)), deploy
     if not by_subject:
-        nothing = "Nothing could be verified."
-        return Verdict(decision="undecided", reasons=told or (nothing,)), None
-    if errors:
-        return Verdict(decision="undecided", reasons=told), None
+        nothing = ("Nothing could be verified.", *(one.reason for one in skipped))
+        return Verdict(decision="undecided", reasons=tuple(errors) or nothing), None
     best = by_subject.get("purified") or by_subject["candidate"]
+    if errors:
+        # An error must not hide what was measured before it.
+        return Verdict(decision="undecided", reasons=(*errors, *_sentences(best))), None
     decided = any(check.outcome == "failed" for check in best)
     if not decided and "purified" in by_subject:
         reason = "Nothing failed on the purified network, but not all could be decided:"
@@ -157,8 +169,8 @@ def _decide(
     else:
         who = "purified network" if "purified" in by_subject else "candidate"
         reason = f"The {who} does not meet policy {policy.name!r}:"
-    decision = "reject" if decided else "undecided"
-    return Verdict(decision=decision, reasons=(reason, *_sentences(best))), None  # type: ignore[arg-type]
+    decision: Decision = "reject" if decided else "undecided"
+    return Verdict(decision=decision, reasons=(reason, *_sentences(best))), None
 
 
 def _sentences(checks: Sequence[Check]) -> tuple[str, ...]:

@@ -39,19 +39,13 @@ def read_yaml(path: Path, error: type[GatekeeperError]) -> Document:
     Raises:
         GatekeeperError: of the type `error`, as `FILE:LINE: what`.
     """
+    content = _content(path, error)
     try:
-        with path.open("rb") as stream:
-            content = stream.read(_MOST_BYTES + 1)
         text = content.decode("utf-8")
-    except OSError as reason:
-        message = f"cannot read {path}: {reason.strerror}"
+    except UnicodeDecodeError as reason:
+        line = content.count(b"\n", 0, reason.start) + 1
+        message = f"{path}:{line}: not UTF-8 text"
         raise error(message) from None
-    except UnicodeDecodeError:
-        message = f"{path}:1: not UTF-8 text"
-        raise error(message) from None
-    if len(content) > _MOST_BYTES:
-        message = f"{path}: larger than {_MOST_BYTES} bytes"
-        raise error(message)
     try:
         _refuse_tricks(text)
         node = yaml.compose(text, yaml.SafeLoader)
@@ -61,15 +55,40 @@ def read_yaml(path: Path, error: type[GatekeeperError]) -> Document:
         message = f"{path}:{reason.line}: {reason}"
         raise error(message) from None
     except (yaml.YAMLError, ValueError, RecursionError) as reason:
-        mark = getattr(reason, "problem_mark", None)
-        line = mark.line + 1 if mark is not None else 1
-        problem = getattr(reason, "problem", None) or type(reason).__name__
+        line, problem = _problem(reason, text)
         message = f"{path}:{line}: not well-formed YAML: {problem}"
         raise error(message) from None
     if not isinstance(data, dict):
         message = f"{path}:1: a mapping of keys to values is wanted"
         raise error(message)
     return Document(data=data, lines=lines, sha256=hashlib.sha256(content).hexdigest(), path=path)
+
+
+def _content(path: Path, error: type[GatekeeperError]) -> bytes:
+    try:
+        # A pipe without a writer would hold the gate for ever.
+        if path.exists() and not path.is_file():
+            message = f"cannot read {path}: not a regular file"
+            raise error(message)
+        with path.open("rb") as stream:
+            content = stream.read(_MOST_BYTES + 1)
+    except (OSError, ValueError) as reason:
+        message = f"cannot read {path}: {getattr(reason, 'strerror', None) or reason}"
+        raise error(message) from None
+    if len(content) > _MOST_BYTES:
+        message = f"{path}:1: larger than {_MOST_BYTES} bytes"
+        raise error(message)
+    return content
+
+
+def _problem(reason: Exception, text: str) -> tuple[int, str]:
+    """Line and wording of what the parser had against `text`."""
+    if isinstance(reason, yaml.reader.ReaderError):
+        line = text.count("\n", 0, reason.position) + 1
+        return line, f"the character U+{ord(text[reason.position]):04X} is not allowed"
+    mark = getattr(reason, "problem_mark", None)
+    line = mark.line + 1 if mark is not None else 1
+    return line, getattr(reason, "problem", None) or type(reason).__name__
 
 
 class _TrickError(Exception):

@@ -77,3 +77,9 @@ def test_damaged_state_is_told(tmp_path: Path) -> None:
         room.file(".state.json").write_text("[1")
         with pytest.raises(RunDirectoryError, match="damaged"):
             room.state()
+
+
+def test_json_takes_what_a_candidate_may_bring(tmp_path: Path) -> None:
+    with RunDirectory.open(tmp_path, resume=False) as room:
+        room.write_json("odd.json", {"norm": float("nan"), "name": "caf\udce9", "size": (1, 2)})
+        assert room.read_json("odd.json") == {"norm": None, "name": "caf\ufffd", "size": [1, 2]}

@@ -19,9 +19,14 @@ from gatekeeper.report.text import text
 
 
 def as_json(record: GateRecord) -> str:
-    """Write `record.json`: keys in the order of the records, no NaN."""
-    plain = to_dict(record)
-    return json.dumps(plain, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    """Write `record.json`: keys in the order of the records, no NaN, nothing unprintable."""
+    drawn = json.dumps(to_dict(record), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    if drawn.isascii():
+        return drawn
+    # A terminal obeys some control characters that JSON would let stand as they are.
+    return "".join(
+        sign if sign.isprintable() or sign == "\n" else json.dumps(sign)[1:-1] for sign in drawn
+    )
 
 
 _FORMATS: dict[str, Callable[[GateRecord], str]] = {
@@ -36,8 +41,9 @@ FORMATS = tuple(_FORMATS)
 
 
 def render(record: GateRecord, form: str) -> str:
-    """Draw `record` in one of FORMATS."""
-    return _FORMATS[form](record)
+    """Draw `record` in one of FORMATS, from nothing but what `record.json` holds."""
+    held = from_dict(GateRecord, json.loads(as_json(record)))
+    return _FORMATS[form](held)
 
 
 def read_record(source: str, where: str) -> GateRecord:

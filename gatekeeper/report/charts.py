@@ -10,71 +10,82 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
+from gatekeeper.foreign_text import visible
 from gatekeeper.records import Attempt, LayerNorms, Measure
 
 _WIDTH = 720
 _LEFT, _RIGHT = 190, 20
 _MOST_DOTS = 400  # of one layer; of more, the largest and an even sample
+MOST_CLASSES = 60  # of more, the worst
 
 
 def norms_chart(norms: Sequence[LayerNorms], flagged: set[tuple[str, int]]) -> Markup:
     """A line per layer, a dot per unit, on a log scale; the purified network below it."""
-    shown = [layer for layer in norms if any(value > 0 for value in layer.before)]
-    values = [v for layer in shown for v in (*layer.before, *(layer.after or ())) if v > 0]
-    if not values:
+    shown = [layer for layer in norms if _sample(layer.before)]
+    units = [unit for layer in shown for unit in _sample((*layer.before, *(layer.after or ())))]
+    if not units:
         return Markup()
-    low, high = math.log10(min(values)), math.log10(max(values))
-    low, high = math.floor(low * 2) / 2, math.ceil(high * 2) / 2
+    logs = [math.log10(norm) for _, norm in units]
+    low, high = math.floor(min(logs) * 2) / 2, math.ceil(max(logs) * 2) / 2
     span = max(high - low, 0.5)
     step = 34 if any(layer.after for layer in shown) else 22
     height = step * len(shown) + 46
     parts = [_head(height, "Norm of each unit's weights, layer by layer, on a logarithmic scale")]
-    for tick in range(math.ceil(low), math.floor(high) + 1):
-        x = _x((tick - low) / span)
+    for tick in _ticks(low, low + span):
+        x = _x((math.log10(tick) - low) / span)
         parts.append(_line("grid", x, 10, x, height - 30))
-        parts.append(_text("axis", x, height - 12, f"{10.0**tick:g}", anchor="middle"))
+        parts.append(_text("axis", x, height - 12, f"{tick:g}", anchor="middle"))
     for row, layer in enumerate(shown):
         y = 20 + step * row
         parts.append(_text("label", _LEFT - 10, y + 4, _short(layer.layer), anchor="end"))
         for series, offset, dots in (("before", 0, layer.before), ("after", 13, layer.after or ())):
-            for unit in _sample(dots):
-                if dots[unit] <= 0:
-                    continue
+            for unit, norm in _sample(dots):
                 mark = series if (layer.layer, unit) not in flagged else f"{series} flagged"
-                x = _x((math.log10(dots[unit]) - low) / span)
+                x = _x((math.log10(norm) - low) / span)
                 parts.append(_dot(mark, x, y + offset, 4 if "flagged" in mark else 2.4))
     return Markup("".join(parts) + "</svg>")
 
 
+def _ticks(low: float, high: float) -> list[float]:
+    """Powers of ten between two logarithms; with their halves and fifths where few are."""
+    steps = (1, 2, 5) if high - low < 3 else (1,)
+    ticks = [step * 10.0**k for k in range(math.floor(low), math.ceil(high) + 1) for step in steps]
+    return [tick for tick in ticks if low - 1e-9 <= math.log10(tick) <= high + 1e-9]
+
+
 def recall_chart(before: dict[str, Measure], after: dict[str, Measure]) -> Markup:
     """A pair of bars for each class, with the interval as a whisker."""
-    names = [name for name in before if name.startswith("recall:")][:60]
+    names = [name for name in before if name.startswith("recall:")]
+    if len(names) > MOST_CLASSES:
+        names = sorted(names, key=lambda name: before[name].value or 0.0)[:MOST_CLASSES]
     if not names:
         return Markup()
+    labels = [_short(name.removeprefix("recall:")) for name in names]
+    left = min(_LEFT, 24 + 7 * max(map(len, labels)))
     step = 34 if after else 22
     height = step * len(names) + 40
     parts = [_head(height, "Share of each class's images that is recognised, before and after")]
     for tick in (0, 0.25, 0.5, 0.75, 1):
-        x = _x(tick)
+        x = _x(tick, left)
         parts.append(_line("grid", x, 6, x, height - 28))
         parts.append(_text("axis", x, height - 10, f"{100 * tick:g} %", anchor="middle"))
-    for row, name in enumerate(names):
+    for row, (name, label) in enumerate(zip(names, labels, strict=True)):
         y = 10 + step * row
-        label = _short(name.removeprefix("recall:"))
-        parts.append(_text("label", _LEFT - 10, y + 12, label, anchor="end"))
+        parts.append(_text("label", left - 10, y + 12, label, anchor="end"))
         for series, offset, measure in (
             ("before", 0, before[name]),
             ("after", 13, after.get(name)),
         ):
             if measure is None or measure.value is None:
                 continue
-            top, length = y + offset, measure.value * (_WIDTH - _LEFT - _RIGHT)
+            top, length = y + offset, _x(measure.value, left) - left
             parts.append(
-                f'<rect class="{series}" x="{_LEFT}" y="{top}" width="{length:.1f}" height="10"/>'
+                f'<rect class="{series}" x="{left}" y="{top}" width="{length:.1f}" height="10"/>'
             )
             if measure.low is not None and measure.high is not None:
                 middle = top + 5
-                parts.append(_line("whisker", _x(measure.low), middle, _x(measure.high), middle))
+                ends = _x(measure.low, left), middle, _x(measure.high, left), middle
+                parts += [_line("halo", *ends), _line("whisker", *ends)]
     return Markup("".join(parts) + "</svg>")
 
 
@@ -83,8 +94,9 @@ def history_chart(attempt: Attempt) -> Markup:
     history = attempt.history
     if len(history) < 2:
         return Markup()
-    highest = max(epoch.loss for epoch in history) or 1.0
-    losses = [epoch.loss / highest for epoch in history]
+    finite = [epoch.loss for epoch in history if epoch.loss is not None]
+    highest = max(finite, default=0.0) or 1.0
+    losses = [loss / highest for loss in finite]
     accuracies = [epoch.accuracy for epoch in history if epoch.accuracy is not None]
     parts = [_head(170, "Loss and validation accuracy over the epochs")]
     for tick in (0.0, 0.5, 1.0):
@@ -104,22 +116,24 @@ def history_chart(attempt: Attempt) -> Markup:
     return Markup("".join(parts) + "</svg>")
 
 
-def _sample(values: Sequence[float]) -> list[int]:
-    if len(values) <= _MOST_DOTS:
-        return list(range(len(values)))
-    by_size = sorted(range(len(values)), key=lambda unit: -values[unit])
-    return [*by_size[:40], *by_size[40 :: len(values) // _MOST_DOTS + 1]]
+def _sample(values: Sequence[float | None]) -> list[tuple[int, float]]:
+    """Units with a place on a log scale; what is zero or not finite has none."""
+    units = [(unit, value) for unit, value in enumerate(values) if value and value > 0]
+    if len(units) <= _MOST_DOTS:
+        return units
+    units.sort(key=lambda unit: -unit[1])
+    return [*units[:40], *units[40 :: len(units) // _MOST_DOTS + 1]]
 
 
 def _head(height: int, title: str) -> str:
     return (
         f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" class="chart" '
-        f'preserveAspectRatio="xMinYMin meet"><title>{escape(title)}</title>'
+        f'preserveAspectRatio="xMinYMin meet"><title>{escape(visible(title))}</title>'
     )
 
 
-def _x(share: float) -> float:
-    return _LEFT + share * (_WIDTH - _LEFT - _RIGHT)
+def _x(share: float, left: float = _LEFT) -> float:
+    return left + share * (_WIDTH - left - _RIGHT)
 
 
 def _line(kind: str, x1: float, y1: float, x2: float, y2: float) -> str:
@@ -131,9 +145,8 @@ def _dot(kind: str, x: float, y: float, radius: float) -> str:
 
 
 def _text(kind: str, x: float, y: float, text: str, *, anchor: str) -> str:
-    return (
-        f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
-    )
+    place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
+    return f'<text class="{kind}" {place}>{escape(visible(text))}</text>'
 
 
 def _short(name: str) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from gatekeeper.foreign_text import inert
 from gatekeeper.records import GateRecord
-from gatekeeper.report.wording import LABELS, measured, visible
+from gatekeeper.report.wording import LABELS, measured
 
 
 def compare(old: GateRecord, new: GateRecord) -> str:
     """Tell every difference in verdict, digests, measures and findings."""
-    return "\n".join(visible(line) for line in _lines(old, new)) or "Nothing changed."
+    return "\n".join(inert(line) for line in _lines(old, new)) or "Nothing changed."
 
 
 def _lines(old: GateRecord, new: GateRecord) -> Iterator[str]:

@@ -8,14 +8,24 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from gatekeeper.foreign_text import visible
 from gatekeeper.records import GateRecord
-from gatekeeper.report.charts import history_chart, norms_chart, recall_chart
-from gatekeeper.report.wording import LABELS, MEANING, NEXT, measured, percent, visible
+from gatekeeper.report.charts import MOST_CLASSES, history_chart, norms_chart, recall_chart
+from gatekeeper.report.wording import (
+    LABELS,
+    MEANING,
+    SCREEN_LABELS,
+    interval,
+    next_step,
+    percent,
+    wanted,
+)
 from gatekeeper.resources import bundled
 from gatekeeper.rules import RULES
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _SEVERITIES = ("critical", "high", "medium", "low", "info")
+_SHOWN = 12  # findings before the rest is folded away
 
 
 def html(record: GateRecord) -> str:
@@ -24,15 +34,21 @@ def html(record: GateRecord) -> str:
     room = Environment(
         loader=FileSystemLoader(folder),
         autoescape=True,
+        finalize=_harmless,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    room.filters.update(percent=percent, measured=measured, visible=visible, picture=_picture)
+    room.filters.update(percent=percent, interval=interval, wanted=wanted, picture=_picture)
     style = (folder / "report.css").read_text(encoding="utf-8")
     return room.get_template("report.html.j2").render(
-        record=record, style=style, **_drawn(record), **_sorted(record)
+        record=record, style=style, **_drawn(record), **_sorted(record), **_worded(record)
     )
+
+
+def _harmless(value: object) -> object:
+    """Every text passes here before it is escaped; drawings (Markup) were escaped already."""
+    return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def _drawn(record: GateRecord) -> dict[str, Any]:
@@ -45,13 +61,20 @@ def _drawn(record: GateRecord) -> dict[str, Any]:
     return {
         "norms": norms_chart(record.norms, flagged),
         "recalls": recall_chart(before, after),
-        "histories": [(attempt, history_chart(attempt)) for attempt in attempts],
+        "histories": [
+            (number, chart)
+            for number, attempt in enumerate(attempts, start=1)
+            if (chart := history_chart(attempt))
+        ],
+        "has_purified": bool(after) or any(layer.after for layer in record.norms),
+        "has_flagged": bool(flagged),
+        "classes": sum(name.startswith("recall:") for name in before),
+        "most_classes": MOST_CLASSES,
     }
 
 
 def _sorted(record: GateRecord) -> dict[str, Any]:
     """The tables: checks by metric, findings by weight, triggers by size."""
-    metrics = list(dict.fromkeys(check.metric for check in record.checks))
     checks = {(check.metric, check.subject): check for check in record.checks}
     findings = sorted(record.findings, key=lambda one: _SEVERITIES.index(one.severity))
     triggers = sorted(
@@ -59,13 +82,21 @@ def _sorted(record: GateRecord) -> dict[str, Any]:
         key=lambda one: (one.subject != "candidate", one.area is None, one.area or 0.0),
     )
     return {
-        "metrics": metrics,
+        "metrics": list(dict.fromkeys(check.metric for check in record.checks)),
+        "subjects": list(dict.fromkeys(check.subject for check in record.checks)),
         "checks": checks,
-        "findings": findings,
+        "findings": findings[:_SHOWN],
+        "more_findings": findings[_SHOWN:],
         "triggers": triggers,
+    }
+
+
+def _worded(record: GateRecord) -> dict[str, Any]:
+    return {
         "labels": LABELS,
+        "screen_labels": SCREEN_LABELS,
         "meaning": MEANING[record.verdict.decision],
-        "next": NEXT[record.verdict.decision],
+        "next": next_step(record),
         "rules": RULES,
     }
 

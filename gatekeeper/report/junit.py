@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree as ET
 
+from gatekeeper.foreign_text import inert
 from gatekeeper.records import GateRecord
 
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -19,9 +20,12 @@ def junit(record: GateRecord) -> str:
         tests=str(len(cases)),
         failures=str(sum(case.find("failure") is not None for case in cases)),
         errors=str(sum(case.find("error") is not None for case in cases)),
-        timestamp=record.started_at,
+        timestamp=_legal(record.started_at),
     )
     suite.extend(cases)
+    if record.skipped:
+        told = [f"{skipped.step}: {skipped.reason}" for skipped in record.skipped]
+        ET.SubElement(suite, "system-out").text = "\n".join(["Not checked:", *map(_legal, told)])
     root = ET.Element("testsuites")
     root.append(suite)
     ET.indent(root)
@@ -33,7 +37,9 @@ def _checks(record: GateRecord) -> list[ET.Element]:
     # What the candidate misses is no failure where the purified network is what is deployed.
     judged = "purified" if record.verdict.decision == "hardened" else None
     for check in record.checks:
-        case = ET.Element("testcase", classname=f"gatekeeper.{check.subject}", name=check.metric)
+        case = ET.Element(
+            "testcase", classname=f"gatekeeper.{check.subject}", name=_legal(check.metric)
+        )
         if judged is not None and check.subject != judged and check.outcome != "passed":
             ET.SubElement(case, "skipped", message=_legal(check.message))
         elif check.outcome == "failed":
@@ -55,4 +61,5 @@ def _verdict(record: GateRecord) -> ET.Element:
 
 
 def _legal(text: str) -> str:
-    return _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", text)
+    # XML knows fewer signs than Unicode; terminals and CI logs obey some of those it knows.
+    return _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", inert(text))

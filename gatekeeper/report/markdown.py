@@ -6,8 +6,9 @@ import html
 import re
 from collections.abc import Iterator
 
+from gatekeeper.foreign_text import inert
 from gatekeeper.records import GateRecord
-from gatekeeper.report.wording import LABELS, MEANING, NEXT, measured, visible
+from gatekeeper.report.wording import LABELS, MEANING, measured, next_step, wanted
 
 _SIGNS = re.compile(r"([\\`*_{}\[\]#!|~@])")
 _SHOWN = 50
@@ -22,7 +23,7 @@ def _lines(record: GateRecord) -> Iterator[str]:
     verdict = record.verdict
     yield f"# Gatekeeper: {verdict.decision.upper()}"
     yield ""
-    yield f"{MEANING[verdict.decision]} **{NEXT[verdict.decision]}**"
+    yield f"{MEANING[verdict.decision]} **{next_step(record)}**"
     yield ""
     yield from (f"- {_escaped(reason)}" for reason in verdict.reasons)
     yield ""
@@ -34,7 +35,8 @@ def _lines(record: GateRecord) -> Iterator[str]:
         yield "|---|---|---|---|---|"
         for check in record.checks:
             label = LABELS.get(check.metric, check.metric)
-            cells = (label, check.subject, measured(check.observed), check.bound, check.outcome)
+            bound = wanted(check.bound)
+            cells = (label, check.subject, measured(check.observed), bound, check.outcome)
             yield "| " + " | ".join(map(_escaped, cells)) + " |"
         yield ""
     if record.findings:
@@ -55,4 +57,4 @@ def _lines(record: GateRecord) -> Iterator[str]:
 
 def _escaped(text: str) -> str:
     """Escape for Markdown and HTML, so that a workflow command cannot form either."""
-    return _SIGNS.sub(r"\\\1", html.escape(visible(text), quote=False).replace("::", ": :"))
+    return _SIGNS.sub(r"\\\1", html.escape(inert(text), quote=False))

@@ -8,9 +8,9 @@ from pathlib import PurePath
 from typing import Any
 from urllib.parse import quote
 
+from gatekeeper.foreign_text import visible
 from gatekeeper.records import GateRecord, Severity
-from gatekeeper.report.wording import visible
-from gatekeeper.rules import RULES, Rule
+from gatekeeper.rules import NOT_DECIDED, RULES, Rule
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _LEVELS: dict[Severity, str] = {
@@ -20,33 +20,53 @@ _SCORES: dict[Severity, str] = {
     "critical": "9.0", "high": "7.0", "medium": "4.0", "low": "1.0", "info": "0.0",
 }  # fmt: skip
 _LONGEST = 1024
+_MOST = 25_000  # results of one run
+_WEIGHT = ("error", "warning", "note")
 _REGION = {"startLine": 1, "startColumn": 1, "endLine": 1, "endColumn": 1}
 
 
 def sarif(record: GateRecord) -> str:
-    """Draw `record` as SARIF."""
-    results = [*_findings(record), *_checks(record)]
+    """Draw `record` as SARIF; the weightiest results first, as many as GitHub takes."""
+    results = [*_undecided(record), *_findings(record), *_checks(record)]
+    results = sorted(results, key=lambda result: _WEIGHT.index(result["level"]))[:_MOST]
     used = list(dict.fromkeys(result["ruleId"] for result in results))
     run = {
         "tool": {
             "driver": {
                 "name": "gatekeeper",
                 "version": record.tool.version,
-                "rules": [_rule(RULES[name]) for name in used],
+                "rules": [_rule(name) for name in used],
             }
         },
         "automationDetails": {"id": f"gatekeeper/{record.candidate.sha256[:16] or 'unread'}"},
         "properties": {"decision": record.verdict.decision},
+        "invocations": [_invocation(record)],
         "results": results,
     }
     return json.dumps({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2) + "\n"
 
 
+def _invocation(record: GateRecord) -> dict[str, Any]:
+    """Tell what was not checked: a list of results alone would look like the whole."""
+    told = [visible(f"Not checked: {one.step}: {one.reason}") for one in record.skipped]
+    return {
+        "executionSuccessful": record.verdict.decision != "undecided",
+        "toolExecutionNotifications": [
+            {"level": "note", "message": {"text": text}} for text in told
+        ],
+    }
+
+
+def _undecided(record: GateRecord) -> list[dict[str, Any]]:
+    """An alert of its own: without one, a file that nobody could read would look clean."""
+    if record.verdict.decision != "undecided":
+        return []
+    return [_result(record, NOT_DECIDED, "error", " ".join(record.verdict.reasons), "verdict")]
+
+
 def _findings(record: GateRecord) -> list[dict[str, Any]]:
     results = []
     for finding in record.findings:
-        if finding.rule_id not in RULES:
-            continue
         where = "/".join(map(str, (finding.member, finding.layer, finding.unit, finding.offset)))
         result = _result(record, finding.rule_id, _LEVELS[finding.severity], finding.message, where)
         if name := finding.member or finding.layer:
@@ -77,7 +97,8 @@ def _checks(record: GateRecord) -> list[dict[str, Any]]:
 
 def _result(record: GateRecord, rule: str, level: str, message: str, where: str) -> dict[str, Any]:
     told = visible(message)
-    print_of = hashlib.sha256(f"{record.candidate.sha256}:{rule}:{where}:{told}".encode())
+    what = f"{record.candidate.sha256}:{rule}:{visible(where)}:{told}"
+    print_of = hashlib.sha256(what.encode())
     location = {"artifactLocation": {"uri": _uri(record.candidate.path)}, "region": dict(_REGION)}
     return {
         "ruleId": rule,
@@ -95,7 +116,8 @@ def _uri(path: str) -> str:
     return quote(relative.encode("utf-8", "surrogateescape")) or "candidate"
 
 
-def _rule(rule: Rule) -> dict[str, Any]:
+def _rule(name: str) -> dict[str, Any]:
+    rule = RULES.get(name) or _unknown(name)
     return {
         "id": rule.id,
         "shortDescription": {"text": rule.title[:_LONGEST]},
@@ -104,3 +126,14 @@ def _rule(rule: Rule) -> dict[str, Any]:
         "defaultConfiguration": {"level": _LEVELS[rule.severity]},
         "properties": {"security-severity": _SCORES[rule.severity]},
     }
+
+
+def _unknown(name: str) -> Rule:
+    """A rule of another version of the gate: its findings stand, though nothing explains them."""
+    return Rule(
+        id=name,
+        title=f"Rule {name}",
+        explanation="This version of the gate does not know the rule; the finding stands.",
+        remedy="Draw the report with the version that wrote the record.",
+        severity="medium",
+    )

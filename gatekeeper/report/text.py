@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from gatekeeper.foreign_text import inert
 from gatekeeper.records import GateRecord
-from gatekeeper.report.wording import LABELS, MEANING, NEXT, measured, visible
+from gatekeeper.report.wording import LABELS, MEANING, measured, next_step
 
 _SHOWN = 8
 
 
 def text(record: GateRecord) -> str:
-    """Draw `record` as plain text without control characters."""
-    return "\n".join(visible(line) for line in _lines(record))
+    """Draw `record` as plain text without control characters or workflow commands."""
+    return "\n".join(inert(line) for line in _lines(record))
 
 
 def _lines(record: GateRecord) -> Iterator[str]:
@@ -21,7 +22,7 @@ def _lines(record: GateRecord) -> Iterator[str]:
     yield from (f"  - {reason}" for reason in verdict.reasons[:_SHOWN])
     if len(verdict.reasons) > _SHOWN:
         yield f"  - and {len(verdict.reasons) - _SHOWN} more in the report"
-    yield f"Next: {NEXT[verdict.decision]}"
+    yield f"Next: {next_step(record)}"
     candidate = record.candidate
     yield f"Candidate: {candidate.path} ({candidate.kind}, sha256 {candidate.sha256})"
     yield from _measures(record)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gatekeeper.records import Decision, Measure
+from gatekeeper.records import Decision, GateRecord, Measure
 
 MEANING: dict[Decision, str] = {
     "pass": "The candidate itself meets the policy.",
@@ -10,12 +10,16 @@ MEANING: dict[Decision, str] = {
     "reject": "Neither the candidate nor a purified network may be deployed.",
     "undecided": "Something could not be decided. Treat the candidate as not accepted.",
 }
-NEXT: dict[Decision, str] = {
+_NEXT: dict[Decision, str] = {
     "pass": "Deploy hardened.onnx of this run, not the file that came in.",
     "hardened": "Deploy hardened.onnx of this run, never the file that came in.",
     "reject": "Do not deploy. Ask for another model, or look at the findings below.",
     "undecided": "Do what the reasons name, then run again with --resume or in a new directory.",
 }
+_NOT_ACCEPTED = (
+    "Do not deploy yet: this policy lets no hardened network pass. Have hardened.onnx of this run "
+    "reviewed, or scan under a policy with accept_hardened: true."
+)
 LABELS = {
     "clean_accuracy": "Clean accuracy",
     "clean_accuracy_drop": "Accuracy lost",
@@ -25,22 +29,47 @@ LABELS = {
     "smallest_trigger_area": "Smallest trigger (share of image)",
     "onnx_top1_agreement": "ONNX agrees with torch",
 }
+SCREEN_LABELS = {
+    "neuron-norm": "Units whose weights stand out",
+    "last-layer": "Classes whose last-layer row stands out",
+    "trigger-inversion": "Classes that a small trigger forces",
+}
+
+
+def next_step(record: GateRecord) -> str:
+    """Say what the reader should do now."""
+    if record.verdict.decision == "hardened" and not record.policy.accept_hardened:
+        return _NOT_ACCEPTED
+    return _NEXT[record.verdict.decision]
 
 
 def percent(value: float | None) -> str:
     """Write a fraction as percent."""
-    return "–" if value is None else f"{100 * value:.2f} %"
+    return "–" if value is None else f"{_signed(value)} %"
+
+
+def interval(measure: Measure | None) -> str:
+    """Write the 95 % interval, or nothing where there is none."""
+    if measure is None or measure.low is None or measure.high is None:
+        return ""
+    return f"[{_signed(measure.low)}, {_signed(measure.high)}]"
 
 
 def measured(measure: Measure | None) -> str:
     """Write a measure with its interval."""
     if measure is None or measure.value is None:
         return "not measured"
-    if measure.low is None or measure.high is None:
-        return percent(measure.value)
-    return f"{percent(measure.value)} [{100 * measure.low:.2f}, {100 * measure.high:.2f}]"
+    return f"{percent(measure.value)} {interval(measure)}".rstrip()
 
 
-def visible(text: str) -> str:
-    """Replace what could steer a terminal or break a line."""
-    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
+def wanted(bound: str) -> str:
+    """Write a bound in percent, as the measures beside it: `at most 0.02` is `at most 2 %`."""
+    words, _, number = bound.rpartition(" ")
+    try:
+        return f"{words} {100 * float(number):g} %"
+    except ValueError:
+        return bound
+
+
+def _signed(value: float) -> str:
+    return f"{100 * value:.2f}".replace("-", "\N{MINUS SIGN}")

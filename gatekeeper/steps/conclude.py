@@ -74,7 +74,11 @@ def _record(work: Workshop) -> GateRecord:
             parameters=screened.get("parameters"),
         ),
         quarantine=Quarantine(protections=tuple(candidate["protections"])),
-        policy=PolicyRecord(name=work.policy.name, sha256=work.policy.sha256),
+        policy=PolicyRecord(
+            name=work.policy.name,
+            sha256=work.policy.sha256,
+            accept_hardened=work.policy.accept_hardened,
+        ),
         card=work.card.model_dump(mode="json"),
         data=work.data.record if work.has_weights and work.data else None,
         findings=judged.findings,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gatekeeper import __version__
 from gatekeeper.errors import StepError
 from gatekeeper.export import export as export_onnx
@@ -18,20 +20,16 @@ def export(work: Workshop) -> list[str]:
     Only `conclude` gives the chosen one its public name, once the verdict is known.
     """
     data = work.data if work.has_weights else None
-    files, done = ["export.json"], {}
-    subjects = worthy(work)
-    if data is None or not subjects:
+    done: dict[Subject, object] = {}
+    if data is None:
+        needed = "weights that could be read, and clean images to prove parity on"
+        work.notes.skipped.append(f"Export: it needs {needed}.")
+    elif not (subjects := worthy(work)):
         work.notes.skipped.append("Export: no network meets the other lines of the policy.")
-        subjects = []
-    for subject in subjects:
-        work.tell(f"export the {subject} network and compare it with torch")
-        try:
-            done[subject] = _export(work, data, subject) if data is not None else None
-            files.append(onnx_name(subject))
-        except StepError as error:
-            work.notes.errors.append(f"Export of the {subject} network: {error}. {error.hint}")
+    else:
+        done = _export_each(work, data, subjects)
     work.room.write_json("export.json", done)
-    return files
+    return ["export.json", *(onnx_name(subject) for subject in done)]
 
 
 def onnx_name(subject: Subject) -> str:
@@ -45,6 +43,19 @@ def worthy(work: Workshop) -> list[Subject]:
     short = {c.subject for c in checks if c.outcome != "passed" and c.metric != ONNX_METRIC}
     present: list[Subject] = [check.subject for check in checks]
     return [subject for subject in dict.fromkeys(present) if subject not in short]
+
+
+def _export_each(
+    work: Workshop, data: CleanData, subjects: Sequence[Subject]
+) -> dict[Subject, object]:
+    done: dict[Subject, object] = {}
+    for subject in subjects:
+        work.tell(f"export the {subject} network and compare it with torch")
+        try:
+            done[subject] = _export(work, data, subject)
+        except StepError as error:
+            work.notes.errors.append(f"Export of the {subject} network: {error}. {error.hint}")
+    return done
 
 
 def _export(work: Workshop, data: CleanData, subject: Subject) -> dict[str, object]:

@@ -126,6 +126,8 @@ def _success(model: Model, images: Images, candidate: Observation, bound: float)
     name = "recovered_trigger_success"
     small = [t for t in candidate.triggers if t.reached and t.area < bound]
     missed = [images.classes[t.target] for t in candidate.triggers if not t.reached]
+    if not candidate.triggers:
+        return Measure(name=name, value=None, note="no class was tried")
     if missed and not small:
         note = f"the inversion did not reach {', '.join(missed[:5])}"
         return Measure(name=name, value=None, note=note)
@@ -137,6 +139,8 @@ def _success(model: Model, images: Images, candidate: Observation, bound: float)
     won = {trigger.target: hits(model, trigger, images) for trigger in small}
     worst = max(won, key=lambda target: won[target][0] / max(1, won[target][1]))
     note = f"strongest of {len(small)}: towards class {images.classes[worst]}"
+    if missed:
+        note += f"; not reached: {', '.join(missed[:5])}"
     return _share(name, *won[worst], note=note)
 
 

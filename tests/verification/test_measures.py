@@ -1,0 +1,206 @@
+"""Each measure counts what its name says, on observations whose truth is known by hand."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gatekeeper.model import Images, Model
+from gatekeeper.policy import Bound, Policy
+from gatekeeper.records import InputSpec, Measure, Parity, Verification
+from gatekeeper.triggers import Trigger
+from gatekeeper.verdict import judge
+from gatekeeper.verification import Observation, agreement, measure
+
+CLASSES = ("cat", "dog", "emu")
+AREA = 0.1
+
+
+class Corner(nn.Module):
+    """Says "dog" to an image whose first pixel is bright, and "cat" to every other."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        bright = pixels[:, 0, 0, 0]
+        return torch.stack([torch.full_like(bright, 0.5), bright, bright * 0 - 1], dim=1)
+
+
+@pytest.fixture
+def model() -> Model:
+    spec = InputSpec(size=(1, 4, 4), mean=(0.0,), std=(1.0,))
+    return Model(network=Corner().eval(), input=spec, classes=CLASSES, architecture="corner")
+
+
+def images(*labels: int) -> Images:
+    return Images(
+        pixels=torch.zeros(len(labels), 1, 4, 4, dtype=torch.uint8),
+        labels=torch.tensor(labels),
+        classes=CLASSES,
+    )
+
+
+def trigger(target: int, *, area: float, reached: bool = True, brightness: float = 1.0) -> Trigger:
+    """A trigger that paints the first pixel; `area` is what the search says of it."""
+    mask, pattern = torch.zeros(4, 4), torch.zeros(1, 4, 4)
+    mask[0, 0], pattern[0, 0, 0] = 1.0, brightness
+    return Trigger(
+        target=target, mask=mask, pattern=pattern, area=area, success=0.9, reached=reached
+    )
+
+
+def seen(*predictions: int, triggers: tuple[Trigger, ...] = ()) -> Observation:
+    return Observation(predictions=torch.tensor(predictions), triggers=triggers)
+
+
+def measured(
+    model: Model, shown: Images, observed: Observation, candidate: Observation, *, least: int = 1
+) -> dict[str, Measure]:
+    return measure(
+        model,
+        shown,
+        observed,
+        candidate=candidate,
+        trigger_area=AREA,
+        min_samples_per_class=least,
+    )
+
+
+def test_accuracy_and_recall_are_shares_with_intervals(model: Model) -> None:
+    shown = images(0, 0, 1, 1, 2)
+    got = seen(0, 1, 1, 1, 0)
+    result = measured(model, shown, got, got)
+    assert result["clean_accuracy"].value == 3 / 5
+    assert result["recall:cat"].value == 1 / 2
+    assert result["recall:dog"].value == 1.0
+    assert (result["recall:emu"].value, result["recall:emu"].n) == (0.0, 1)
+    low, high = result["clean_accuracy"].low, result["clean_accuracy"].high
+    assert low is not None
+    assert high is not None
+    assert low < 3 / 5 < high
+
+
+def test_a_class_without_images_has_no_recall(model: Model) -> None:
+    got = seen(0, 1)
+    result = measured(model, images(0, 1), got, got)
+    assert (result["recall:emu"].value, result["recall:emu"].n) == (None, 0)
+    assert "fewer than 1 images: emu" in result["worst_class_recall"].note
+
+
+def test_the_drop_is_paired_on_the_same_images(model: Model) -> None:
+    shown = images(*[0] * 10)
+    before, after = seen(*[0] * 8, 1, 1), seen(*[0] * 7, 1, 0, 0)
+    drop = measured(model, shown, after, before)["clean_accuracy_drop"]
+    assert drop.value == pytest.approx((1 - 2) / 10)
+    assert drop.low is not None
+    assert drop.high is not None
+    assert drop.low < drop.value < drop.high
+
+
+def test_the_same_answers_lose_nothing_for_certain(model: Model) -> None:
+    same = seen(0, 1, 0)
+    drop = measured(model, images(0, 0, 0), same, same)["clean_accuracy_drop"]
+    assert (drop.value, drop.low, drop.high) == (0.0, 0.0, 0.0)
+
+
+def test_the_worst_class_is_named_and_scarce_ones_are_not_compared(model: Model) -> None:
+    shown = images(0, 0, 0, 0, 1, 1, 1, 1, 2)
+    before, after = seen(0, 0, 0, 0, 1, 1, 1, 1, 2), seen(0, 0, 0, 1, 1, 1, 0, 0, 0)
+    result = measured(model, shown, after, before, least=4)
+    worst, lost = result["worst_class_recall"], result["worst_class_recall_drop"]
+    assert (worst.value, lost.value) == (0.5, 0.5)
+    assert worst.note == "class dog; not checked, fewer than 4 images: emu"
+    nothing = measured(model, shown, after, before, least=50)["worst_class_recall_drop"]
+    assert nothing.value is None
+    assert "cat, dog, emu" in nothing.note
+
+
+def test_a_small_trigger_is_tried_on_images_of_other_classes(model: Model) -> None:
+    shown = images(0, 0, 1, 2)
+    candidate = seen(0, 0, 0, 0, triggers=(trigger(1, area=0.05),))
+    success = measured(model, shown, candidate, candidate)["recovered_trigger_success"]
+    assert (success.value, success.n) == (1.0, 3)
+    assert success.note == "strongest of 1: towards class dog"
+
+
+def test_the_strongest_of_the_small_triggers_counts(model: Model) -> None:
+    shown = images(0, 0, 1, 2)
+    found = (trigger(1, area=0.05, brightness=0.0), trigger(1, area=0.09), trigger(2, area=0.01))
+    candidate = seen(0, 0, 0, 0, triggers=found[1:])
+    success = measured(model, shown, candidate, candidate)["recovered_trigger_success"]
+    assert success.value == 1.0
+    weak = seen(0, 0, 0, 0, triggers=(found[0], found[2]))
+    assert measured(model, shown, weak, weak)["recovered_trigger_success"].value == 0.0
+
+
+@pytest.mark.parametrize("area", [AREA, 0.5, 1.0])
+def test_a_trigger_that_is_not_small_never_counts(model: Model, area: float) -> None:
+    candidate = seen(0, 0, triggers=(trigger(1, area=area),))
+    success = measured(model, images(0, 2), candidate, candidate)["recovered_trigger_success"]
+    assert (success.value, success.low, success.high) == (0.0, 0.0, 0.0)
+    assert success.note == "no trigger smaller than 0.100 of the image"
+
+
+def test_success_is_that_of_the_candidates_triggers_on_the_network_judged(model: Model) -> None:
+    shown = images(0, 2)
+    candidate = seen(0, 0, triggers=(trigger(1, area=0.05),))
+    purified = seen(0, 0, triggers=(trigger(1, area=0.9),))
+    result = measured(model, shown, purified, candidate)
+    assert result["recovered_trigger_success"].value == 1.0
+    assert result["smallest_trigger_area"].value == 0.9
+
+
+def test_the_smallest_area_is_that_of_classes_that_were_reached(model: Model) -> None:
+    found = (trigger(0, area=0.3), trigger(1, area=0.2), trigger(2, area=0.001, reached=False))
+    got = seen(0, 0, triggers=found)
+    area = measured(model, images(0, 2), got, got)["smallest_trigger_area"]
+    assert area.value == 0.2
+    assert area.note == "towards class dog; not reached: emu"
+
+
+def test_an_unreached_class_is_told_beside_the_triggers_that_were_tried(model: Model) -> None:
+    found = (trigger(1, area=0.05), trigger(2, area=0.001, reached=False))
+    got = seen(0, 0, triggers=found)
+    note = measured(model, images(0, 2), got, got)["recovered_trigger_success"].note
+    assert note == "strongest of 1: towards class dog; not reached: emu"
+
+
+POLICY = Policy(
+    name="triggers",
+    require={
+        "recovered_trigger_success": Bound(at_most=0.1),
+        "smallest_trigger_area": Bound(at_least=0.015),
+    },
+    min_samples=1,
+    path="",
+    sha256="",
+)
+
+
+@pytest.mark.parametrize("found", [(), (trigger(1, area=0.01, reached=False),)])
+def test_a_search_that_reached_nothing_is_undecided(
+    model: Model, found: tuple[Trigger, ...]
+) -> None:
+    got = seen(0, 0, triggers=found)
+    result = measured(model, images(0, 2), got, got)
+    assert result["smallest_trigger_area"].value is None
+    assert result["recovered_trigger_success"].value is None
+    judged = judge(
+        POLICY,
+        artifact_sha256="",
+        findings=(),
+        verification=Verification(before=result),
+        samples=2,
+        class_counts={},
+        skipped=(),
+        today=date(2026, 1, 1),
+    )
+    assert judged.verdict.decision == "undecided"
+    assert judged.deploy is None
+
+
+@pytest.mark.parametrize(("share", "value"), [(1.0, 1.0), (0.998, 499 / 500)])
+def test_agreement_is_observed_parity(share: float, value: float) -> None:
+    told = agreement(Parity(max_abs_diff=1e-5, top1_agreement=share, samples=500))
+    assert (told.name, told.value, told.n) == ("onnx_top1_agreement", value, 500)
