@@ -64,7 +64,10 @@ def export(model: Model, path: Path, *, metadata: dict[str, str]) -> int:
 
 
 def parity(model: Model, onnx_path: Path, images: Images) -> Parity:
-    """Compare the file with torch in FP32 on every one of `images`."""
+    """Compare the file with torch in FP32 on every one of `images`.
+
+    An answer that is not finite agrees with nothing, and has no difference to tell.
+    """
     view = model.clone().pixels_to_logits().cpu().float().eval()
     session = _session(onnx_path)
     worst, agreed = 0.0, 0
@@ -73,9 +76,17 @@ def parity(model: Model, onnx_path: Path, images: Images) -> Parity:
         with torch.inference_mode():
             expected = view(pixels).numpy()
         (seen,) = session.run([OUTPUT], {INPUT: pixels.numpy()})
-        worst = max(worst, float(np.abs(seen - expected).max()))
-        agreed += int((seen.argmax(1) == expected.argmax(1)).sum())
-    return Parity(max_abs_diff=worst, top1_agreement=agreed / len(images), samples=len(images))
+        with np.errstate(invalid="ignore"):  # infinity less infinity
+            apart = np.abs(seen - expected)  # (n, classes)
+        finite = np.isfinite(apart).all(axis=1)
+        # Unlike max(), this one keeps a NaN.
+        worst = float(np.maximum(worst, apart.max()))
+        agreed += int((finite & (seen.argmax(1) == expected.argmax(1))).sum())
+    return Parity(
+        max_abs_diff=worst if np.isfinite(worst) else None,
+        top1_agreement=agreed / len(images),
+        samples=len(images),
+    )
 
 
 def predictions(onnx_path: Path, images: Images) -> np.ndarray:

@@ -6,12 +6,13 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gatekeeper.allocation import hold_freed_memory
 from gatekeeper.augmentation import augment
 from gatekeeper.errors import StepError
 from gatekeeper.model import Images, Model
@@ -19,7 +20,7 @@ from gatekeeper.precision import autocast
 from gatekeeper.records import Epoch
 from gatekeeper.sam import SharpnessAware
 
-Schedule = Literal["constant", "cosine", "reference"]
+Schedule = Literal["constant", "cosine", "reference", "super"]
 Precision = Literal["auto", "fp32", "bf16"]
 # The published code steps a cosine of this period once per iteration, so it goes up again.
 REFERENCE_PERIOD = 100
@@ -47,7 +48,22 @@ class Recipe:
     crop_padding: int = 0  # pixels
     flip: bool = False
     clip: float = 0.0  # largest gradient norm; 0: none
+    lr_base: float = 0.0  # schedule "super": where every triangle begins and ends
+    lr_second: float = 0.0  # schedule "super": the peak of the second half
+    cycles: int = 3  # schedule "super": triangles in each half
     precision: Precision = "auto"
+
+
+class Rein(Protocol):
+    """Holds a training to something beside its loss."""
+
+    def penalty(self) -> Tensor:
+        """() what is added to the loss."""
+        ...
+
+    def project(self) -> None:
+        """Bring the weights back to where they may be, after a step."""
+        ...
 
 
 def fine_tune(
@@ -58,14 +74,25 @@ def fine_tune(
     seed: int,
     validation: Images | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
+    rein: Callable[[Model], Rein] | None = None,
 ) -> tuple[Model, tuple[Epoch, ...]]:
     """Train a copy of `model` on `images` and give it in eval mode, with its history.
+
+    Args:
+        model: where the weights start; left alone.
+        images: what to train on.
+        recipe: how.
+        seed: of the order and the augmentation.
+        validation: images whose accuracy goes into the history.
+        on_epoch: hears each epoch; what it raises ends the training.
+        rein: makes, for the copy, what is added to the loss and done after each step.
 
     Raises:
         Diverged: the loss became NaN or infinite.
     """
     tuned = model.clone()
     trainer = _Trainer(tuned, images.to(model.device), recipe, seed)
+    trainer.rein = rein(tuned) if rein else None
     history = []
     for epoch in range(recipe.epochs):
         loss, rate = trainer.epoch()
@@ -87,6 +114,7 @@ class _Trainer:
     """One run of training: the optimiser, the schedule, the chance."""
 
     def __init__(self, model: Model, images: Images, recipe: Recipe, seed: int) -> None:
+        hold_freed_memory()
         self.recipe = recipe
         self.images = images
         # Convolutions run faster where the channels of a pixel lie side by side.
@@ -105,6 +133,7 @@ class _Trainer:
         self.parameters = parameters
         self.sharp = SharpnessAware(parameters, rho=recipe.rho)
         self.generator = torch.Generator().manual_seed(seed)
+        self.rein: Rein | None = None
         self.taken = 0
         self.total = recipe.epochs * len(self._batches(torch.arange(len(images))))
 
@@ -149,6 +178,8 @@ class _Trainer:
         if self.recipe.clip > 0:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip, foreach=True)
         self.optimiser.step()
+        if self.rein is not None:
+            self.rein.project()
         return loss
 
     def _gradient(self, pixels: Tensor, labels: Tensor) -> Tensor:
@@ -156,6 +187,8 @@ class _Trainer:
         with autocast(pixels.device, self.recipe.precision):
             answer = self.view(pixels)
         loss = F.cross_entropy(answer.float(), labels, label_smoothing=self.recipe.label_smoothing)
+        if self.rein is not None:
+            loss = loss + self.rein.penalty()
         loss.backward()
         return loss.detach()
 
@@ -164,8 +197,18 @@ def learning_rate(recipe: Recipe, step: int, total: int) -> float:
     """Learning rate of `step` (from 0) of `total`."""
     if recipe.schedule == "constant":
         return recipe.lr
+    if recipe.schedule == "super":
+        return _triangle(recipe, step, total)
     period = REFERENCE_PERIOD if recipe.schedule == "reference" else max(total, 1)
     return recipe.lr * (1 + math.cos(math.pi * step / period)) / 2
+
+
+def _triangle(recipe: Recipe, step: int, total: int) -> float:
+    """Up and down in straight lines: `cycles` times to `lr`, then as often to `lr_second`."""
+    half = max(1, total / 2)
+    peak = recipe.lr if step < half else recipe.lr_second
+    place = (step % half) / half * recipe.cycles % 1  # in [0, 1) of one triangle
+    return recipe.lr_base + (peak - recipe.lr_base) * (1 - abs(2 * place - 1))
 
 
 @contextmanager

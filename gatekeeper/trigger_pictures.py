@@ -19,8 +19,8 @@ _GAP = 6
 
 def picture(trigger: Trigger, images: Images) -> str:
     """Base64 PNG of four squares: an image, the same with the trigger, the mask, the pattern."""
-    others = (images.labels != trigger.target).nonzero().flatten()
-    shown = images.select(others[:1]).to("cpu").floats()  # (1, C, H, W)
+    order = (images.labels == trigger.target).int().argsort(stable=True)  # others come first
+    shown = images.select(order[:1]).to("cpu").floats()  # (1, C, H, W)
     squares = [
         shown[0],
         stamp(trigger, shown)[0],

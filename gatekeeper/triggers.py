@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gatekeeper.allocation import hold_freed_memory
 from gatekeeper.model import Images, Model
 from gatekeeper.precision import autocast
 
@@ -61,17 +62,38 @@ def invert(
         success: share in [0, 1] of them that must obey.
         classes: targets; all where left out.
     """
+    hold_freed_memory()
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(images), generator=generator)[:sample]
     fitted = images.select(chosen.to(images.pixels.device)).to(model.device)
     targets = list(range(len(model.classes))) if classes is None else list(classes)
     with _still(model) as view:
-        search = _Search(view, fitted, targets, success, generator)
-        for step in range(steps):
-            search.step(step / steps)
-            if step % 10 == 9 or step == steps - 1:
-                search.keep_best()
-        search.sharpen()
+        found = _search(view, fitted, targets, success, generator, steps=steps, price=1.0)
+        missed = [trigger.target for trigger in found if not trigger.reached]
+        if missed:
+            # Once more, longer, and with masks that cost next to nothing at first.
+            again = _search(view, fitted, missed, success, generator, steps=2 * steps, price=0.01)
+            better = {trigger.target: trigger for trigger in again if trigger.reached}
+            found = [better.get(trigger.target, trigger) for trigger in found]
+    return found
+
+
+def _search(
+    view: nn.Module,
+    images: Images,
+    targets: list[int],
+    success: float,
+    generator: torch.Generator,
+    *,
+    steps: int,
+    price: float,
+) -> list[Trigger]:
+    search = _Search(view, images, targets, success, generator, price)
+    for step in range(steps):
+        search.step(step / steps)
+        if step % 10 == 9 or step == steps - 1:
+            search.keep_best()
+    search.sharpen()
     return search.triggers()
 
 
@@ -85,6 +107,7 @@ class _Search:
         targets: list[int],
         success: float,
         generator: torch.Generator,
+        price: float,
     ) -> None:
         self.view = view
         self.pixels = images.floats()  # (N, C, H, W)
@@ -98,7 +121,7 @@ class _Search:
         paint = torch.randn(count, channels, height, width, generator=generator)
         self.mask_raw = start.to(self.pixels.device).requires_grad_()
         self.pattern_raw = paint.to(self.pixels.device).requires_grad_()
-        self.price = torch.full((count,), 1.0, device=self.pixels.device)  # lambda, per area
+        self.price = torch.full((count,), price, device=self.pixels.device)  # lambda, per area
         self.obeying = torch.zeros(count, device=self.pixels.device)
         self.optimiser = torch.optim.Adam(
             [self.mask_raw, self.pattern_raw], lr=_LEARNING_RATE, betas=(0.5, 0.9)
@@ -163,6 +186,7 @@ class _Search:
         better = (obeyed >= self.success) & (area < self.best_area)
         # A class that was not reached yet shows its most convincing mask.
         better |= self.best_area.isinf() & (obeyed > self.best_success)
+        better &= area.isfinite()  # a broken network breaks its masks too
         self.best_mask[better] = mask[better]
         self.best_pattern[better] = pattern[better]
         self.best_success[better] = obeyed[better]

@@ -20,6 +20,7 @@ from torch.utils import _pytree as pytree
 CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _WHOLE = (*CONVS, *BATCH_NORMS, nn.Linear, nn.MultiheadAttention)
+_QUESTIONS = ("shape", "size", "dim", "ndim", "numel", "dtype", "device")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,11 +98,20 @@ def _traced(network: nn.Module) -> Wiring:
 
 def _takers(node: fx.Node, modules: Mapping[str, nn.Module]) -> Iterator[str | None]:
     for user in node.users:
+        if _asks(user):
+            continue
         module = modules.get(str(user.target)) if user.op == "call_module" else None
         if isinstance(module, nn.Identity):
             yield from _takers(user, modules)
         else:
             yield str(user.target) if isinstance(module, BATCH_NORMS) else None
+
+
+def _asks(node: fx.Node) -> bool:
+    """A question about a tensor, such as its shape, takes nothing from it."""
+    if node.op == "call_method":
+        return node.target in _QUESTIONS
+    return node.target is getattr and node.args[1] in _QUESTIONS
 
 
 class _Watch(TorchFunctionMode):

@@ -1,4 +1,4 @@
-"""The training loop: schedules, chance, and what it leaves alone."""
+"""The training loop: schedules, chance, odd batches, and what it leaves alone."""
 
 from __future__ import annotations
 
@@ -8,69 +8,145 @@ from dataclasses import replace
 import pytest
 import torch
 from conftest import fresh_network
+from torch import Tensor, nn
 
-from gatekeeper.augmentation import augment
 from gatekeeper.model import Images, Model
-from gatekeeper.purification import FTSAM
+from gatekeeper.records import Epoch, InputSpec
 from gatekeeper.training import Diverged, Recipe, fine_tune, learning_rate, logits, predictions
 
 QUICK = Recipe(epochs=1, lr=0.05, batch=32, rho=1.0, crop_padding=2)
+SMALL = InputSpec(size=(1, 4, 4), mean=(0.0,), std=(1.0,))
 
 
-def weights(model: Model) -> list[torch.Tensor]:
+def weights(model: Model) -> list[Tensor]:
     return [tensor.clone() for tensor in model.network.state_dict().values()]
 
 
+def alike(one: list[Tensor], other: list[Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def flat_network() -> Model:
+    """A network whose BatchNorm sees one value of each image, so that one image is too few."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.BatchNorm1d(8), nn.Linear(8, 3))
+    return Model(network=network.eval(), input=SMALL, classes=("a", "b", "c"), architecture="flat")
+
+
+def flat_images(count: int, labels: Tensor | None = None) -> Images:
+    chance = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (count, 1, 4, 4), dtype=torch.uint8, generator=chance)
+    given = torch.arange(count) % 3 if labels is None else labels
+    return Images(pixels=pixels, labels=given, classes=("a", "b", "c"))
+
+
+def rates(recipe: Recipe, total: int) -> list[float]:
+    return [learning_rate(recipe, step, total) for step in range(total)]
+
+
 def test_the_given_model_is_left_alone_and_the_seed_is_all_the_chance(digits: Images) -> None:
-    model, images = fresh_network(), digits.select(torch.arange(96))
+    model, images = fresh_network(), digits.select(torch.arange(64))
     before = weights(model)
     torch.manual_seed(1)
     one, _ = fine_tune(model, images, QUICK, seed=5)
     torch.manual_seed(2)
     two, _ = fine_tune(model, images, QUICK, seed=5)
     other, _ = fine_tune(model, images, QUICK, seed=6)
-    assert all(torch.equal(a, b) for a, b in zip(before, weights(model), strict=True))
-    assert all(torch.equal(a, b) for a, b in zip(weights(one), weights(two), strict=True))
-    assert any(not torch.equal(a, b) for a, b in zip(weights(one), weights(other), strict=True))
+    assert alike(before, weights(model))
+    assert not model.network.training
+    assert all(weight.grad is None for weight in model.network.parameters())
+    assert alike(weights(one), weights(two))
+    assert not alike(weights(one), weights(other))
     assert not one.network.training
+    assert all(weight.grad is None for weight in one.network.parameters())
 
 
-def test_the_reference_schedule_turns_round_every_100_steps() -> None:
+def test_the_reference_schedule_turns_round_every_100_iterations() -> None:
     recipe = Recipe(epochs=100, lr=0.01, schedule="reference")
-    rates = [learning_rate(recipe, step, 1000) for step in range(1000)]
-    assert rates[0] == 0.01
-    assert rates[100] == pytest.approx(0.0, abs=1e-12)
-    assert rates[200] == pytest.approx(0.01)
-    assert rates[50] == pytest.approx(0.005)
+    taken = rates(recipe, 1000)
+    expected = [0.005 * (1 + math.cos(math.pi * step / 100)) for step in range(1000)]
+    assert taken == pytest.approx(expected)
+    assert taken[100] == pytest.approx(0.0, abs=1e-12)
+    assert taken[200] == pytest.approx(0.01)
+    assert taken[200:400] == pytest.approx(taken[:200])
 
 
 def test_the_cosine_schedule_is_one_cycle() -> None:
     recipe = Recipe(epochs=10, lr=0.1, schedule="cosine")
-    rates = [learning_rate(recipe, step, 40) for step in range(40)]
-    assert rates == sorted(rates, reverse=True)
-    assert rates[20] == pytest.approx(0.05)
-    assert learning_rate(replace(recipe, schedule="constant"), 39, 40) == 0.1
+    taken = rates(recipe, 40)
+    assert taken == sorted(taken, reverse=True)
+    assert taken[0] == 0.1
+    assert taken[20] == pytest.approx(0.05)
+    assert taken[39] < 0.001
+    assert rates(replace(recipe, schedule="constant"), 40) == [0.1] * 40
 
 
-def test_ft_sam_has_the_settings_of_the_paper() -> None:
-    told = repr(FTSAM())
-    for setting in ("rho=2.0", "lr=0.01", "epochs=100", "batch=256", "label_smoothing=0.1"):
-        assert setting in told
-    with pytest.raises(TypeError):
-        FTSAM(2.0)  # type: ignore[misc]
+def test_the_super_schedule_swings_high_to_forget_and_low_to_recover() -> None:
+    recipe = Recipe(epochs=6, lr=0.1, lr_base=1e-4, lr_second=1e-3, cycles=3, schedule="super")
+    taken = rates(recipe, 120)
+    for start, peak in ((0, 0.1), (60, 1e-3)):
+        for cycle in range(3):
+            low, high = start + 20 * cycle, start + 20 * cycle + 10
+            assert taken[low] == pytest.approx(1e-4)
+            assert taken[high] == pytest.approx(peak)
+            assert taken[low : high + 1] == sorted(taken[low : high + 1])
 
 
-@pytest.mark.parametrize("count", [2, 33, 40])
-def test_odd_numbers_of_images_train(count: int, digits: Images) -> None:
-    tuned, history = fine_tune(fresh_network(), digits.select(torch.arange(count)), QUICK, seed=0)
+@pytest.mark.parametrize(("schedule", "period"), [("reference", 100), ("cosine", 6)])
+def test_the_rate_moves_with_every_iteration(schedule: str, period: int) -> None:
+    recipe = Recipe(epochs=3, lr=0.01, batch=6, schedule=schedule)  # type: ignore[arg-type]
+    _, history = fine_tune(flat_network(), flat_images(12), recipe, seed=0)
+    last = [0.005 * (1 + math.cos(math.pi * step / period)) for step in (1, 3, 5)]
+    assert [epoch.learning_rate for epoch in history] == pytest.approx(last)
+
+
+@pytest.mark.parametrize("count", [2, 31, 33, 40, 65])
+def test_odd_numbers_of_images_train(count: int) -> None:
+    """A batch larger than the data, a small last batch, a last batch of one image."""
+    tuned, history = fine_tune(flat_network(), flat_images(count), QUICK, seed=0)
     assert math.isfinite(history[-1].loss)
     assert all(tensor.isfinite().all() for tensor in weights(tuned))
+    assert not alike(weights(tuned), weights(flat_network()))
 
 
-def test_what_diverges_says_so(digits: Images) -> None:
-    hot = Recipe(epochs=5, lr=1e9, batch=32, schedule="constant")
-    with pytest.raises(Diverged, match="loss became"):
-        fine_tune(fresh_network(), digits.select(torch.arange(64)), hot, seed=0)
+def test_a_class_with_one_image_is_learnt_too() -> None:
+    images = flat_images(13, torch.tensor([0] * 6 + [1] * 6 + [2]))
+    recipe = Recipe(epochs=60, lr=0.2, batch=64)
+    tuned, _ = fine_tune(flat_network(), images, recipe, seed=0)
+    assert torch.equal(predictions(tuned, images), images.labels)
+
+
+def test_the_history_tells_loss_and_validation_accuracy_of_every_epoch() -> None:
+    images, heard = flat_images(48), list[Epoch]()
+    recipe = Recipe(epochs=3, lr=0.05, batch=16)
+    tuned, history = fine_tune(
+        flat_network(), images, recipe, seed=0, validation=images, on_epoch=heard.append
+    )
+    assert list(history) == heard
+    assert [epoch.epoch for epoch in history] == [1, 2, 3]
+    assert history[-1].loss < history[0].loss
+    right = (predictions(tuned, images) == images.labels).float().mean()
+    assert history[-1].accuracy == pytest.approx(float(right))
+
+
+def test_a_listener_may_end_the_training() -> None:
+    def enough(epoch: Epoch) -> None:
+        if epoch.epoch == 2:
+            raise StopIteration
+
+    model = flat_network()
+    with pytest.raises(StopIteration):
+        fine_tune(model, flat_images(12), replace(QUICK, epochs=9), seed=0, on_epoch=enough)
+    assert alike(weights(model), weights(flat_network()))
+
+
+def test_what_diverges_says_so() -> None:
+    hot = Recipe(epochs=5, lr=1e30, batch=32, schedule="constant")
+    model = flat_network()
+    with pytest.raises(Diverged, match="loss became") as told:
+        fine_tune(model, flat_images(64), hot, seed=0)
+    assert "smaller learning rate" in told.value.hint
+    assert alike(weights(model), weights(flat_network()))
 
 
 def test_looking_puts_the_mode_back(digits: Images) -> None:
@@ -81,22 +157,3 @@ def test_looking_puts_the_mode_back(digits: Images) -> None:
     assert answers.shape == (5, 10)
     assert logits(model, digits.select(torch.arange(0))).shape == (0, 10)
     assert torch.equal(predictions(model, digits.select(torch.arange(5))), answers.argmax(1))
-
-
-def test_crops_shift_and_flips_mirror_without_changing_the_shape() -> None:
-    chance = torch.Generator().manual_seed(0)
-    pixels = torch.rand(64, 3, 8, 8, generator=chance)
-    assert torch.equal(augment(pixels, 0, False, chance), pixels)
-    mirrored = augment(pixels, 0, True, torch.Generator().manual_seed(1))
-    same = (mirrored == pixels).flatten(1).all(1)
-    assert torch.equal(mirrored[~same], pixels[~same].flip(3))
-    assert 16 < int(same.sum()) < 48
-    shifted = augment(pixels, 1, False, torch.Generator().manual_seed(2))
-    assert shifted.shape == pixels.shape
-    padded = torch.nn.functional.pad(pixels, [1] * 4)
-    windows = {
-        tuple(padded[0, :, row : row + 8, column : column + 8].flatten().tolist())
-        for row in range(3)
-        for column in range(3)
-    }
-    assert tuple(shifted[0].flatten().tolist()) in windows

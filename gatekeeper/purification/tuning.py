@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 
 import torch
@@ -10,7 +11,7 @@ import torch
 from gatekeeper.model import Images, Model
 from gatekeeper.purification.interface import OnEpoch
 from gatekeeper.records import Attempt, Purification, Setting
-from gatekeeper.training import Recipe, fine_tune
+from gatekeeper.training import Recipe, Rein, fine_tune
 
 
 def tune(
@@ -22,6 +23,7 @@ def tune(
     seed: int,
     validation: Images | None = None,
     on_epoch: OnEpoch | None = None,
+    rein: Callable[[Model], Rein] | None = None,
 ) -> tuple[Model, Purification]:
     """Fine-tune by `recipe`; where a GPU is out of memory, halve the batch once and say so.
 
@@ -32,14 +34,14 @@ def tune(
     message = "the only attempt"
     try:
         tuned, history = fine_tune(
-            model, clean, recipe, seed=seed, validation=validation, on_epoch=on_epoch
+            model, clean, recipe, seed=seed, validation=validation, on_epoch=on_epoch, rein=rein
         )
     except torch.cuda.OutOfMemoryError:
         torch.cuda.empty_cache()
         recipe = Recipe(**{**asdict(recipe), "batch": max(1, recipe.batch // 2)})
         message = f"the GPU was out of memory, so the batch was halved to {recipe.batch}"
         tuned, history = fine_tune(
-            model, clean, recipe, seed=seed, validation=validation, on_epoch=on_epoch
+            model, clean, recipe, seed=seed, validation=validation, on_epoch=on_epoch, rein=rein
         )
     settings: dict[str, Setting] = {**asdict(recipe), "images": len(clean)}
     seconds = time.perf_counter() - started

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gatekeeper.errors import StepError
 from gatekeeper.model import Model
@@ -12,17 +12,26 @@ from gatekeeper.records import InputSpec
 from gatekeeper.screening import SCREENS, LastLayer, NeuronNorm
 from gatekeeper.screening.robust import robust_z, widened
 
-SPEC = InputSpec(size=(1, 12, 12), mean=(0.5,), std=(0.5,))
+FILLS = (0.0, 1.0, 1e38, float("nan"), float("inf"))
 
 
-def model_of(classes: int = 10, *, norm: bool = True) -> Model:
+def model_of(classes: int = 10, *, norm: bool = True, channels: int = 1) -> Model:
+    """A small network with a layer of 32 units and a layer of class rows."""
     torch.manual_seed(0)
     network = nn.Sequential(
-        nn.Conv2d(1, 32, 3), nn.BatchNorm2d(32) if norm else nn.Identity(), nn.ReLU(),
+        nn.Conv2d(channels, 32, 3), nn.BatchNorm2d(32) if norm else nn.Identity(), nn.ReLU(),
         nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(128, classes),
     )  # fmt: skip
     names = tuple(str(n) for n in range(classes))
-    return Model(network=network.eval(), input=SPEC, classes=names, architecture="test")
+    spec = InputSpec(size=(channels, 12, 12), mean=(0.5,) * channels, std=(0.5,) * channels)
+    return Model(network=network.eval(), input=spec, classes=names, architecture="test")
+
+
+def headless() -> Model:
+    """The convolution alone: no layer has one row for each class."""
+    whole = model_of()
+    network = nn.Sequential(whole.network[0], nn.Flatten())  # type: ignore[index]
+    return Model(network=network, input=whole.input, classes=whole.classes, architecture="headless")
 
 
 @pytest.mark.parametrize("norm", [True, False])
@@ -33,6 +42,7 @@ def test_a_loud_unit_is_found_where_it_is(norm: bool) -> None:
     assert (findings[0].layer, findings[0].unit) == ("0", 7)
     assert result.outcome == "not-flagged"  # a norm alone never decides
     assert result.score == findings[0].score
+    assert "unit 7 of 0" in findings[0].message
 
 
 def test_a_loud_batchnorm_is_found_through_its_convolution() -> None:
@@ -42,23 +52,45 @@ def test_a_loud_batchnorm_is_found_through_its_convolution() -> None:
     assert (findings[0].layer, findings[0].unit) == ("0", 3)
 
 
-def test_a_class_row_that_stands_out_is_named() -> None:
+def test_a_loud_row_is_found_by_both_screens() -> None:
     model = model_of(20)
     model.network[5].weight.data[4] += 1.5  # type: ignore[index,operator,union-attr]
-    _, findings = LastLayer()(model)
-    assert findings[0].unit == 4
+    for screen in SCREENS.values():
+        _, findings = screen()(model)
+        assert (findings[0].layer, findings[0].unit) == ("5", 4)
     assert "class '4'" in findings[0].message
 
 
-def test_an_ordinary_network_raises_few_findings() -> None:
-    for screen in SCREENS.values():
-        _, findings = screen()(model_of(100))
-        assert len(findings) <= 2
+def test_a_bias_that_stands_out_is_named() -> None:
+    model = model_of(20)
+    model.network[5].bias.data[11] = -9.0  # type: ignore[index,operator,union-attr]
+    _, findings = LastLayer()(model)
+    assert findings[0].unit == 11
+    assert "the bias of the row" in findings[0].message
+    assert findings[0].score is not None
+    assert findings[0].score < 0
+
+
+def test_the_strongest_units_are_listed_and_the_others_counted() -> None:
+    model = model_of(400)
+    rows = model.network[5].weight.data  # type: ignore[index,union-attr]
+    rows[:30] = rows[30] * torch.arange(50, 80).view(-1, 1)  # type: ignore[operator]
+    result, findings = NeuronNorm(most_per_layer=5, most=4)(model)
+    assert [finding.unit for finding in findings] == [29, 28, 27, 26]
+    assert "30 units of 2 layers stand out, the strongest 4 are listed" in result.message
 
 
 @pytest.mark.parametrize("name", SCREENS)
-@pytest.mark.parametrize("fill", [0.0, 1.0, float("nan"), float("inf")])
-def test_no_weights_make_a_screen_crash(name: str, fill: float) -> None:
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_ordinary_network_raises_few_findings(name: str, channels: int) -> None:
+    result, findings = SCREENS[name]()(model_of(100, channels=channels))
+    assert len(findings) <= 2
+    assert result.score is not None
+
+
+@pytest.mark.parametrize("name", SCREENS)
+@pytest.mark.parametrize("fill", FILLS)
+def test_weights_that_are_all_alike_give_no_finding(name: str, fill: float) -> None:
     model = model_of()
     for weight in model.network.parameters():
         weight.data.fill_(fill)
@@ -67,19 +99,65 @@ def test_no_weights_make_a_screen_crash(name: str, fill: float) -> None:
     assert findings == []
 
 
-def test_two_classes_are_too_few_for_the_last_layer() -> None:
-    result, findings = LastLayer()(model_of(2))
-    assert result.outcome == "not-run"
-    assert findings == []
+@pytest.mark.parametrize("name", SCREENS)
+@pytest.mark.parametrize("broken", [float("nan"), float("inf"), -float("inf")])
+def test_a_broken_unit_hides_no_loud_one(name: str, broken: float) -> None:
+    model = model_of(20)
+    rows = model.network[5].weight.data  # type: ignore[index,union-attr]
+    rows[2] = broken
+    rows[4] += 1.5
+    _, findings = SCREENS[name]()(model)
+    assert findings[0].unit == 4
+    assert not any(finding.unit == 2 for finding in findings)
 
 
-def test_a_network_without_class_rows_says_so() -> None:
+@pytest.mark.parametrize("name", SCREENS)
+def test_a_screen_changes_nothing(name: str) -> None:
     model = model_of()
-    headless = Model(
-        network=model.network[:1], input=SPEC, classes=model.classes, architecture="headless"  # type: ignore[index]
-    )  # fmt: skip
+    before = {key: tensor.clone() for key, tensor in model.network.state_dict().items()}
+    SCREENS[name]()(model)
+    assert all(torch.equal(before[key], t) for key, t in model.network.state_dict().items())
+    with pytest.raises(TypeError):
+        SCREENS[name](5.0)  # type: ignore[call-arg]
+    assert "threshold=" in repr(SCREENS[name]())
+
+
+@pytest.mark.parametrize("name", SCREENS)
+@pytest.mark.parametrize("classes", [2, 3])
+def test_few_classes_are_too_few_to_stand_out(name: str, classes: int) -> None:
+    model = model_of(classes)
+    model.network[5].weight.data[0] *= 100  # type: ignore[index,operator,union-attr]
+    result, findings = SCREENS[name]()(model)
+    assert not any(finding.layer == "5" for finding in findings)
+    assert result.outcome == ("not-flagged" if name == "neuron-norm" else "not-run")
+
+
+def test_a_network_without_class_rows_is_told_apart() -> None:
     with pytest.raises(StepError, match="one row for each class"):
-        LastLayer()(headless)
+        LastLayer()(headless())
+    result, _ = NeuronNorm()(headless())
+    assert result.outcome == "not-flagged"
+
+
+class Stuck(nn.Module):
+    """A network that cannot be traced and does not run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.head = nn.Conv2d(1, 16, 3), nn.BatchNorm2d(16), nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        message = "no way"
+        raise RuntimeError(message if bool(x.sum() >= 0) else "at all")
+
+
+def test_the_norms_of_a_network_that_does_not_run_say_what_they_lack() -> None:
+    model = Model(
+        network=Stuck(), input=model_of().input, classes=model_of().classes, architecture="stuck"
+    )
+    result, _ = NeuronNorm()(model)
+    assert "norms stand without BatchNorm" in result.message
+    assert LastLayer()(model)[0].outcome == "not-flagged"
 
 
 def test_robust_distances_ignore_what_is_not_finite() -> None:

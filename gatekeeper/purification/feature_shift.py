@@ -1,0 +1,90 @@
+"""Feature-shift tuning: a fresh classifier that must not look like the old one.
+
+Min et al., NeurIPS 2023. Backdoored and clean features lie apart once the features have to serve
+another classifier: the head starts anew, its alignment with the old one is penalised, and its norm
+is held, so that the penalty cannot be escaped by growing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from gatekeeper.errors import StepError
+from gatekeeper.model import Images, Model
+from gatekeeper.network import layers
+from gatekeeper.purification.interface import OnEpoch
+from gatekeeper.purification.tuning import tune
+from gatekeeper.records import Purification
+from gatekeeper.training import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureShift:
+    """Fine-tune all of it, with weight `alpha` on the alignment of the heads."""
+
+    alpha: float = 0.2
+    lr: float = 0.01
+    epochs: int = 10
+    batch: int = 128
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    crop_padding: int = 0
+    flip: bool = False
+
+    def __call__(
+        self, model: Model, clean: Images, *, seed: int, on_epoch: OnEpoch | None = None
+    ) -> tuple[Model, Purification]:
+        """Purify `model` on `clean`.
+
+        Raises:
+            StepError: the network has no layer with one row for each class.
+            Diverged: the step does not fit the model.
+        """
+        recipe = Recipe(
+            lr=self.lr,
+            epochs=self.epochs,
+            batch=self.batch,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            schedule="constant",
+            crop_padding=self.crop_padding,
+            flip=self.flip,
+        )
+        return tune(
+            "fst", model, clean, recipe, seed=seed, on_epoch=on_epoch,
+            rein=lambda tuned: _Shift(tuned, self.alpha, seed),
+        )  # fmt: skip
+
+
+class _Shift:
+    """The old head's memory, and the hand that keeps the new one on its sphere."""
+
+    def __init__(self, tuned: Model, alpha: float, seed: int) -> None:
+        head = next((layer for layer in layers(tuned) if layer.is_head), None)
+        if head is None:
+            message = f"no layer of {tuned.architecture} has one row for each class"
+            raise StepError(message, hint="Use another method: auto, ft-sam or awm.")
+        self.alpha = alpha
+        self.weight: nn.Parameter = head.module.get_parameter(head.parameter)
+        self.old: Tensor = self.weight.detach().clone()
+        self.norm = self.old.norm()
+        generator = torch.Generator().manual_seed(seed)
+        fresh = torch.rand(self.old.shape, generator=generator) * 2 - 1
+        reach = 1 / math.sqrt(self.old[0].numel())
+        with torch.no_grad():
+            self.weight.copy_(fresh * reach)
+        self.project()
+
+    def penalty(self) -> Tensor:
+        """() `alpha` times the inner product of the two heads."""
+        aligned: Tensor = (self.weight * self.old).sum()
+        return self.alpha * aligned
+
+    @torch.no_grad()
+    def project(self) -> None:
+        """Scale the head back to the norm that it came with."""
+        self.weight.mul_(self.norm / self.weight.norm().clamp_min(1e-12))

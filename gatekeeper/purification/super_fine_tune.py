@@ -1,0 +1,50 @@
+"""Super-fine-tuning: the learning rate swings, first to forget, then to recover.
+
+Sha et al., arXiv 2212.09067. Secondary sources disagree on the constants (3e-4 / 0.1 / 1e-3 over 6
+epochs; 0.03 / 2.5 / 0.05 over 100); the first ones are used here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gatekeeper.model import Images, Model
+from gatekeeper.purification.interface import OnEpoch
+from gatekeeper.purification.tuning import tune
+from gatekeeper.records import Purification
+from gatekeeper.training import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuperFineTune:
+    """SGD whose rate runs in triangles between `lr_base` and a peak, `cycles` in each half."""
+
+    lr_base: float = 3e-4
+    lr_forget: float = 0.1
+    lr_recover: float = 1e-3
+    epochs: int = 6
+    cycles: int = 3
+    batch: int = 128
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    crop_padding: int = 0
+    flip: bool = False
+
+    def __call__(
+        self, model: Model, clean: Images, *, seed: int, on_epoch: OnEpoch | None = None
+    ) -> tuple[Model, Purification]:
+        """Purify `model` on `clean`; raises Diverged where the step does not fit the model."""
+        recipe = Recipe(
+            schedule="super",
+            lr=self.lr_forget,
+            lr_base=self.lr_base,
+            lr_second=self.lr_recover,
+            cycles=self.cycles,
+            epochs=self.epochs,
+            batch=self.batch,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            crop_padding=self.crop_padding,
+            flip=self.flip,
+        )
+        return tune("super-ft", model, clean, recipe, seed=seed, on_epoch=on_epoch)

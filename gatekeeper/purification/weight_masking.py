@@ -1,0 +1,195 @@
+"""AWM: adversarial weight masking (Chai and Chen, NeurIPS 2022). One image per class is enough.
+
+The weights stay as they are; what is learnt is a soft mask m in [0, 1] for each of them. In turns,
+one universal perturbation is raised that confuses the network, and the masks are taught to keep
+the clean answers and to resist it. In the end the masks are folded into the weights.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from gatekeeper.allocation import hold_freed_memory
+from gatekeeper.augmentation import augment
+from gatekeeper.errors import StepError
+from gatekeeper.model import Images, Model
+from gatekeeper.network import layers
+from gatekeeper.precision import autocast
+from gatekeeper.purification.interface import OnEpoch
+from gatekeeper.records import Attempt, Epoch, Purification, Setting
+from gatekeeper.training import Diverged, predictions
+
+_REFERENCE_INPUTS = 3 * 32 * 32  # values of the images that tau was published for
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightMasking:
+    """Settings of the paper; `tau` is for 3x32x32 values in [0, 1] and grows with their number.
+
+    `WeightMasking.one_shot()` gives the settings for one image per class.
+    """
+
+    rounds: int = 20
+    passes: int = 5  # over the sample, in each stage of a round
+    alpha: float = 0.9  # weight of the clean loss; 1 - alpha that of the perturbed one
+    gamma: float = 1e-8  # price of the masks
+    tau: float = 1000.0  # largest L1 norm of the perturbation
+    ascent: float = 10.0  # step of the perturbation
+    lr: float = 0.01  # of Adam, on the masks
+    batch: int = 128
+    sample: int = 500  # images, at most
+    copies: int = 0  # augmented copies of each image
+    crop_padding: int = 4
+    flip: bool = False
+
+    @classmethod
+    def one_shot(cls) -> WeightMasking:
+        """Settings for one image per class: nine augmented copies of each."""
+        return cls(tau=100.0, alpha=0.99, batch=32, copies=9)
+
+    def __call__(
+        self, model: Model, clean: Images, *, seed: int, on_epoch: OnEpoch | None = None
+    ) -> tuple[Model, Purification]:
+        """Purify `model` on `clean`; fewer images than a batch make one batch.
+
+        Raises:
+            StepError: the network has no convolution and no linear layer.
+            Diverged: the loss became NaN or infinite.
+        """
+        hold_freed_memory()
+        started = time.perf_counter()
+        masking = _Masking(self, model, clean, seed)
+        history = []
+        for number in range(self.rounds):
+            line = Epoch(epoch=number + 1, loss=masking.round(), learning_rate=self.lr)
+            history.append(line)
+            if on_epoch is not None:
+                on_epoch(line)
+        purified = masking.folded()
+        settings: dict[str, Setting] = {**asdict(self), "images": len(clean)}
+        seconds = time.perf_counter() - started
+        attempt = Attempt(
+            method="awm",
+            settings=settings,
+            seconds=seconds,
+            outcome="accepted",
+            message="the only attempt",
+            history=tuple(history),
+        )
+        return purified, Purification(
+            method="awm",
+            settings=settings,
+            seed=seed,
+            device=str(model.device),
+            seconds=seconds,
+            attempts=(attempt,),
+            stopped_because="one fixed setting was asked for",
+        )
+
+
+class _Masking:
+    """The masks, the perturbation, and the frozen network between them."""
+
+    def __init__(self, settings: WeightMasking, model: Model, clean: Images, seed: int) -> None:
+        self.settings = settings
+        self.model = model.clone()
+        self.view = self.model.pixels_to_logits().to(model.device).eval()
+        self.generator = torch.Generator().manual_seed(seed)
+        self.weights = _masked_weights(self.model)
+        self.masks = {name: torch.ones_like(w).requires_grad_() for name, w in self.weights.items()}
+        self.optimiser = torch.optim.Adam(self.masks.values(), lr=settings.lr)
+        chosen = torch.randperm(len(clean), generator=self.generator)[: settings.sample]
+        images = clean.select(chosen.to(clean.pixels.device)).to(model.device)
+        self.pixels, self.labels = self._copied(images)
+        self.believed = predictions(model, images).to(model.device)
+        self.believed = self.believed.repeat(settings.copies + 1)
+        self.bound = settings.tau * self.pixels[0].numel() / _REFERENCE_INPUTS
+
+    def round(self) -> float:
+        """Raise the perturbation, then teach the masks; give the mean loss."""
+        change = self._perturbation()
+        losses = [
+            self._teach(index, change)
+            for _ in range(self.settings.passes)
+            for index in self._batches()
+        ]
+        loss = float(torch.stack(losses).mean())
+        if not torch.isfinite(torch.tensor(loss)):
+            message = f"the loss became {loss}"
+            raise Diverged(message)
+        return loss
+
+    @torch.no_grad()
+    def folded(self) -> Model:
+        """Give the network with every weight times its mask."""
+        for name, weight in self.weights.items():
+            weight.mul_(self.masks[name].detach())
+        for weight in self.model.network.parameters():
+            weight.requires_grad_(True)
+        return self.model
+
+    def _perturbation(self) -> Tensor:
+        """(1, C, H, W): from zero, ascend what the network answers by itself, then bound it."""
+        change = torch.zeros_like(self.pixels[:1])
+        for _ in range(self.settings.passes):
+            for index in self._batches():
+                change.requires_grad_()
+                answers = self._answer(self.pixels[index] + change)
+                loss = F.cross_entropy(answers, self.believed[index])
+                (slope,) = torch.autograd.grad(loss, change)
+                change = change.detach() + self.settings.ascent * slope
+        return change * (self.bound / change.abs().sum().clamp_min(1e-12)).clamp_max(1.0)
+
+    def _teach(self, index: Tensor, change: Tensor) -> Tensor:
+        share, pixels, labels = self.settings.alpha, self.pixels[index], self.labels[index]
+        clean = F.cross_entropy(self._answer(pixels), labels)
+        moved = F.cross_entropy(self._answer((pixels + change).clamp(0, 1)), labels)
+        price = torch.stack([mask.abs().sum() for mask in self.masks.values()]).sum()
+        loss = share * clean + (1 - share) * moved + self.settings.gamma * price
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step()
+        with torch.no_grad():
+            for mask in self.masks.values():
+                mask.clamp_(0, 1)
+        return loss.detach()
+
+    def _answer(self, pixels: Tensor) -> Tensor:
+        worn = {f"network.{name}": w * self.masks[name] for name, w in self.weights.items()}
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        with autocast(pixels.device, "auto"):
+            answers: Tensor = functional_call(self.view, worn, (pixels,))
+        return answers.float()
+
+    def _copied(self, images: Images) -> tuple[Tensor, Tensor]:
+        pixels = images.floats()
+        more = [
+            augment(pixels, self.settings.crop_padding, self.settings.flip, self.generator)
+            for _ in range(self.settings.copies)
+        ]
+        return torch.cat([pixels, *more]), images.labels.repeat(len(more) + 1)
+
+    def _batches(self) -> list[Tensor]:
+        order = torch.randperm(len(self.labels), generator=self.generator)
+        return list(order.to(self.labels.device).split(self.settings.batch))
+
+
+def _masked_weights(model: Model) -> dict[str, Tensor]:
+    """Weights of convolutions and linear layers by their full name, frozen."""
+    for weight in model.network.parameters():
+        weight.requires_grad_(False)
+    named: dict[nn.Module, str] = {module: name for name, module in model.network.named_modules()}
+    found = {}
+    for layer in layers(model):
+        full = f"{named[layer.module]}.{layer.parameter}".removeprefix(".")
+        found[full] = layer.module.get_parameter(layer.parameter).data
+    if not found:
+        message = f"{model.architecture} has no convolution and no linear layer"
+        raise StepError(message, hint="Use --purify ft-sam.")
+    return found
