@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from gatekeeper.model import Images, Model
+from gatekeeper.redteam.interface import Attack
 from gatekeeper.training import predictions
 
 
-class Attack(Protocol):
-    """An all-to-one attack whose trigger is known."""
-
-    @property
-    def target(self) -> int:
-        """The class that the trigger means."""
-        ...
-
-    def triggered(self, images: Images) -> Images:
-        """Give the triggered images with their true labels, the target class left out."""
-        ...
-
-
 def attack_success(model: Model, attack: Attack, images: Images) -> float:
-    """Share in [0, 1] of triggered images that are taken for the target class."""
-    answers = predictions(model, attack.triggered(images))
-    return float((answers == attack.target).float().mean())
+    """Share in [0, 1] of triggered images that get the class which the attacker wants."""
+    shown = attack.triggered(images)
+    answers = predictions(model, shown)
+    return float((answers == attack.wanted(shown.labels).cpu()).float().mean())
+
+
+def robust_accuracy(model: Model, attack: Attack, images: Images) -> float:
+    """Share in [0, 1] of triggered images that get their true class."""
+    shown = attack.triggered(images)
+    return float((predictions(model, shown) == shown.labels.cpu()).float().mean())
