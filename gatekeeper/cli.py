@@ -48,8 +48,8 @@ def main() -> None:
 def scan_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options that say what to judge, with what, and by which policy."""
     options = [
-        click.option("--data", type=_EXISTING, help="Clean images: class folders or .npz."),
-        click.option("--verify-data", type=_EXISTING, help="Separate images for verification."),
+        click.option("--data", help="Class folders, .npz, or torchvision:NAME:FOLDER."),
+        click.option("--verify-data", help="Separate images for verification."),
         click.option("--card", type=_EXISTING, help="Your card of the model."),
         click.option("--policy", help="Shipped policy or file.  [default: default]"),
         click.option("--purify", "method", help="auto, ft-sam or ft, instead of the policy's."),

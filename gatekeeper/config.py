@@ -47,9 +47,19 @@ def _read(path: Path) -> Config:
     if policy is not None and ("/" in policy or policy.endswith((".yaml", ".yml"))):
         policy = str(home / policy)
     return Config(
-        data=home / config.data if config.data else None,
-        verify_data=home / config.verify_data if config.verify_data else None,
+        data=_images(home, config.data),
+        verify_data=_images(home, config.verify_data),
         policy=policy,
         cards={pattern: home / card for pattern, card in config.cards.items()},
         out=home / config.out if config.out else None,
     )
+
+
+def _images(home: Path, source: Path | None) -> Path | None:
+    """Make the folder absolute, also that of `torchvision:NAME:FOLDER`."""
+    if source is None:
+        return None
+    if not str(source).startswith("torchvision:"):
+        return home / source
+    *name, place = str(source).split(":", 2)
+    return Path(":".join([*name, str(home / place)]))

@@ -12,7 +12,7 @@ import torch
 
 from gatekeeper.candidate.loading import load
 from gatekeeper.card import EMPTY, Card, beside, read_card
-from gatekeeper.data import read_images, split
+from gatekeeper.data import is_there, read_images, split
 from gatekeeper.errors import CardError, DataError, StepError, UsageError
 from gatekeeper.job import Job
 from gatekeeper.model import Images, Model
@@ -117,7 +117,7 @@ class Workshop:
         """
         _ = self.policy, self.card, self.device
         for path in (self.job.data, self.job.verify_data):
-            if path is not None and not Path(path).exists():
+            if path is not None and not is_there(path):
                 message = f"no clean images at {path}"
                 raise DataError(message)
         if self.job.verify_data is not None and self.job.data is None:
@@ -134,7 +134,7 @@ class Workshop:
         if self.job.data is None:
             return None
         model = self.candidate
-        images, digest = read_images(Path(self.job.data), model.input, classes=self.card.classes)
+        images, digest = read_images(self.job.data, model.input, classes=self.card.classes)
         if len(images.classes) != len(model.classes):
             message = (
                 f"{self.job.data} has {len(images.classes)} classes, "
@@ -144,9 +144,7 @@ class Workshop:
         purify, verify = split(images, seed=self.seed_for("split"), first=PURIFY_SHARE)
         if self.job.verify_data is not None:
             purify = images
-            verify, second = read_images(
-                Path(self.job.verify_data), model.input, classes=images.classes
-            )
+            verify, second = read_images(self.job.verify_data, model.input, classes=images.classes)
             digest = hashlib.sha256(f"{digest}:{second}".encode()).hexdigest()
         record = DataRecord(
             path=self.job.data,

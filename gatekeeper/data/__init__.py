@@ -1,0 +1,7 @@
+"""Clean images: class folders, an .npz, or a set of torchvision on disk."""
+
+from gatekeeper.data.named import PREFIX
+from gatekeeper.data.reading import is_there, read_images
+from gatekeeper.data.splitting import split
+
+__all__ = ["PREFIX", "is_there", "read_images", "split"]

@@ -1,0 +1,116 @@
+"""Class folders of image files, as torchvision's ImageFolder lays them out."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from gatekeeper.errors import DataError
+from gatekeeper.model import Images
+from gatekeeper.records import InputSpec
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".tif", ".tiff", ".gif"})
+_MOST_PIXELS = 64_000_000  # of one image: far above any camera, far below a decompression bomb
+
+
+def read_folders(
+    path: Path, spec: InputSpec | None, classes: tuple[str, ...] | None
+) -> tuple[Images, str]:
+    """Read a folder of class folders; classes stand in lexicographic order, as ImageFolder has it.
+
+    Raises:
+        DataError: nothing there, one class, an image that cannot be decoded, other classes.
+    """
+    folders = sorted(e for e in path.iterdir() if e.is_dir() and not e.name.startswith("."))
+    names = tuple(folder.name for folder in folders)
+    _check_classes(path, names, classes)
+    # The card's order is that of the network's outputs.
+    order = {name: label for label, name in enumerate(classes or names)}
+    digest = hashlib.sha256()
+    pixels: list[Tensor] = []
+    labels: list[int] = []
+    for folder in folders:
+        for file in sorted(folder.rglob("*")):
+            if file.suffix.lower() not in SUFFIXES or file.name.startswith("."):
+                continue
+            content = _content(file)
+            name = os.fsencode(file.relative_to(path).as_posix())
+            digest.update(name + f"\0{hashlib.sha256(content).hexdigest()}\n".encode())
+            pixels.append(_decode(file, content, spec, pixels[0].shape if pixels else None))
+            labels.append(order[folder.name])
+    if not pixels:
+        message = f"no image in the class folders of {path}"
+        raise DataError(message, hint=f"Images end in one of {', '.join(sorted(SUFFIXES))}.")
+    images = Images(
+        pixels=torch.stack(pixels), labels=torch.tensor(labels), classes=classes or names
+    )
+    return images, digest.hexdigest()
+
+
+def _check_classes(path: Path, names: tuple[str, ...], classes: tuple[str, ...] | None) -> None:
+    if len(names) < 2:
+        message = f"{path} has {len(names)} class folder(s), at least 2 are needed"
+        raise DataError(message)
+    if classes is not None and set(names) != set(classes):
+        odd = sorted(set(names) ^ set(classes))
+        message = (
+            f"{path} has {len(names)} class folders, the card names {len(classes)} classes; "
+            f"they differ in {', '.join(map(repr, odd[:3]))}"
+        )
+        raise DataError(message, hint="Name the folders as the card names the classes.")
+
+
+def _content(file: Path) -> bytes:
+    if not file.is_file():
+        # A pipe would hold the gate for ever, a device would never end.
+        message = f"{file} is not a regular file"
+        raise DataError(message, hint="Remove it.")
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        message = f"cannot read {file}: {error.strerror}"
+        raise DataError(message, hint="Make it readable, or remove it.") from None
+
+
+def as_tensor(image: Image.Image, spec: InputSpec | None) -> Tensor:
+    """(C, H, W) uint8 in the size and channels of `spec`, or the image's own."""
+    channels = spec.size[0] if spec else (1 if image.mode in ("1", "L") else 3)
+    image = image.convert("L" if channels == 1 else "RGB")
+    if spec and (image.height, image.width) != spec.size[1:]:
+        image = image.resize(spec.size[:0:-1], Image.Resampling.BILINEAR)
+    tensor = torch.from_numpy(np.array(image, dtype=np.uint8))
+    return tensor.unsqueeze(0) if channels == 1 else tensor.permute(2, 0, 1).contiguous()
+
+
+def _decode(file: Path, content: bytes, spec: InputSpec | None, like: torch.Size | None) -> Tensor:
+    """(C, H, W) uint8."""
+    try:
+        with warnings.catch_warnings():
+            # What Pillow warns of (large images, torn tags) is refused here, or harmless.
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(content)) as opened:
+                if opened.width * opened.height > _MOST_PIXELS:
+                    message = f"{file} has {opened.width} x {opened.height} pixels, too many"
+                    raise DataError(message, hint="Remove it, or make it smaller.")
+                tensor = as_tensor(opened, spec)
+    except DataError:
+        raise
+    except Image.DecompressionBombError:
+        message = f"{file} has too many pixels"
+        raise DataError(message, hint="Remove it, or make it smaller.") from None
+    except Exception as error:
+        # Pillow's readers raise whatever damaged bytes lead them to: struct.error, IndexError.
+        message = f"cannot decode {file}: {error or type(error).__name__}"
+        raise DataError(message, hint="Remove or replace this image.") from None
+    if like is not None and tensor.shape != like:
+        message = f"{file} has shape {tuple(tensor.shape)}, the first image {tuple(like)}"
+        raise DataError(message, hint="Give a card with input size, so that images are resized.")
+    return tensor
