@@ -46,18 +46,22 @@ def written(page: str) -> str:
         if path.stem not in TABLES:
             continue
         result = json.loads(path.read_text(encoding="utf-8"))
-        text = "\n".join([*TABLES[path.stem](result), "", footing(result)])
+        text = "\n".join([*TABLES[path.stem](result), "", *footing(result)])
         opening, end = f"<!-- {path.stem} -->\n", "\n<!-- end -->"
         before, _, rest = page.partition(opening)
         page = before + opening + text + end + rest.partition(end)[2]
     return page
 
 
-def footing(result: dict[str, Any]) -> str:
-    """Say what made the numbers, on what, and when."""
-    here = result["environment"]
-    hardware = f"{here['cpu']}, {here['threads']} threads, GPU: {here['gpu'] or 'none'}"
-    return f"`{result['command']}` on {hardware}; torch {here['torch']}, {here['date']}."
+def footing(result: dict[str, Any]) -> list[str]:
+    """Say what made the numbers, on what, and when: a line for each machine that made some."""
+    lines = []
+    for row in result["rows"] or [{}]:
+        here = row.get("environment", result["environment"])
+        hardware = f"{here['cpu']}, {here['threads']} threads, GPU: {here['gpu'] or 'none'}"
+        command = row.get("command", result["command"])
+        lines.append(f"`{command}` on {hardware}; torch {here['torch']}, {here['date']}.")
+    return list(dict.fromkeys(lines))
 
 
 if __name__ == "__main__":

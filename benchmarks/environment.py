@@ -28,14 +28,18 @@ def environment() -> dict[str, Any]:
     }
 
 
+def command() -> str:
+    """Give what was typed to run this benchmark, from the root of the checkout."""
+    return " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+
+
 def write(name: str, *, summary: dict[str, Any], rows: list[dict[str, Any]]) -> Path:
     """Write `results/NAME.json`, and print its summary."""
-    script = f"benchmarks/{Path(sys.argv[0]).name}"
     content = {
         "summary": summary,
         "rows": rows,
         "environment": environment(),
-        "command": " ".join(["python", script, *sys.argv[1:]]),
+        "command": command(),
     }
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"

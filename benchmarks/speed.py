@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from environment import RESULTS, environment, write
+from environment import RESULTS, command, environment, write
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
@@ -168,8 +168,8 @@ def main() -> None:
     rows = [compare(given.device, 64 if given.device == "cpu" else 256, given.rounds)]
     if given.device == "cuda":
         rows.append(purification("cuda", 2500))
-    here = environment()
-    rows = [{**row, "environment": here} for row in rows] + earlier(given.device)
+    made = {"environment": environment(), "command": command()}
+    rows = [{**row, **made} for row in rows] + earlier(given.device)
     rows.sort(key=lambda row: str(row["device"]))
     names = ("sam_over_two_plain", "reference_over_ours")
     write("speed", summary={name: rows[0][name] for name in names}, rows=rows)

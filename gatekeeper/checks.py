@@ -71,6 +71,8 @@ def _outcome(
     note = f" ({measure.note})" if measure.note else ""
     if not bound.met_by(measure.value):
         return "failed", note
+    if measure.partial:
+        return "undecided", note
     if samples < policy.min_samples:
         return "undecided", f" ({samples} held-out images, at least {policy.min_samples} needed)"
     if name in OBSERVED:

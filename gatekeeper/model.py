@@ -31,6 +31,8 @@ class Normalised(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """(N, C, H, W) in [0, 1] -> (N, classes)."""
         answer: Tensor = self.network((pixels - self.mean) / self.std)
+        if isinstance(answer, tuple):  # GoogLeNet and Inception, training, add auxiliary heads
+            answer = answer[0]
         return answer.clamp_min(1e-12).log() if self.output == "probabilities" else answer
 
 

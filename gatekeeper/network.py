@@ -86,9 +86,8 @@ def unit_norms(model: Model, layer: Layer) -> Tensor:
 
 
 def norms(model: Model) -> dict[str, Tensor]:
-    """Unit norms of every layer by its name; 0 where the weights are not finite."""
-    found = {layer.name: unit_norms(model, layer) for layer in layers(model)}
-    return {name: values.nan_to_num(0.0, 0.0, 0.0) for name, values in found.items()}
+    """Unit norms of every layer by its name, as `unit_norms` gives them."""
+    return {layer.name: unit_norms(model, layer) for layer in layers(model)}
 
 
 def _scale(model: Model, name: str) -> Tensor:

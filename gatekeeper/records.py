@@ -68,6 +68,7 @@ class Measure:
     high: float | None = None
     n: int = 0
     note: str = ""  # why there is no value, or which class it is about
+    partial: bool = False  # something was left out: it may fail a line, but never meet one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +154,7 @@ class TriggerRecord:
     target: int
     target_class: str
     area: float | None  # share of the image that it changes
-    success: float | None  # on held-out images, against the candidate
+    success: float | None  # on the held-out images, a sample of which it was fitted on
     success_after: float | None  # the same trigger against what would be deployed
     reached: bool
     subject: Subject = "candidate"
@@ -175,7 +176,7 @@ class ScreenResult:
     """A screen's word on the whole model; without calibration it flags and does not decide."""
 
     score: float | None
-    outcome: Literal["flagged", "not-flagged", "not-run"]
+    outcome: Literal["flagged", "not-flagged", "undecided", "not-run"]
     calibration: str = "none"
     message: str = ""
 
@@ -211,6 +212,7 @@ class CandidateRecord:
     architecture: str | None = None
     num_classes: int | None = None
     parameters: int | None = None
+    input: InputSpec | None = None  # what the exported network expects, too, is pixels in [0, 1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,6 +241,7 @@ class DataRecord:
     classes: tuple[str, ...]
     purify: int
     verify: int
+    shared: int = 0  # verification images left out, as they are also images to purify on
 
 
 @dataclass(frozen=True, kw_only=True)

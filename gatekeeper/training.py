@@ -16,12 +16,11 @@ from gatekeeper.allocation import hold_freed_memory
 from gatekeeper.augmentation import augment
 from gatekeeper.errors import StepError
 from gatekeeper.model import Images, Model
-from gatekeeper.precision import autocast
+from gatekeeper.precision import Precision, autocast
 from gatekeeper.records import Epoch
 from gatekeeper.sam import SharpnessAware
 
 Schedule = Literal["constant", "cosine", "reference", "super"]
-Precision = Literal["auto", "fp32", "bf16"]
 # The published code steps a cosine of this period once per iteration, so it goes up again.
 REFERENCE_PERIOD = 100
 BatchNorm = nn.modules.batchnorm._BatchNorm
@@ -91,17 +90,14 @@ def fine_tune(
         Diverged: the loss became NaN or infinite.
     """
     tuned = model.clone()
-    trainer = _Trainer(tuned, images.to(model.device), recipe, seed)
+    trainer = _Trainer(tuned, images, recipe, seed)
     trainer.rein = rein(tuned) if rein else None
     history = []
     for epoch in range(recipe.epochs):
-        loss, rate = trainer.epoch()
-        accuracy = None
-        if validation is not None:
-            accuracy = float(
-                (predictions(tuned, validation) == validation.labels.cpu()).float().mean()
-            )
-        line = Epoch(epoch=epoch + 1, loss=loss, learning_rate=rate, accuracy=accuracy)
+        with _seeded_chance(model.device, seed + epoch):
+            loss, rate = trainer.epoch()
+        seen = None if validation is None else accuracy(tuned, validation)
+        line = Epoch(epoch=epoch + 1, loss=loss, learning_rate=rate, accuracy=seen)
         history.append(line)
         if on_epoch is not None:
             on_epoch(line)
@@ -110,13 +106,30 @@ def fine_tune(
     return tuned, tuple(history)
 
 
+@contextmanager
+def _seeded_chance(device: torch.device, seed: int) -> Iterator[None]:
+    """Let layers that draw by themselves (dropout, stochastic depth) draw by `seed`."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+def _fits(images: Images, device: torch.device) -> bool:
+    """Tell whether all images may lie on the device, and leave it room to work."""
+    if device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return images.pixels.numel() < free // 4
+
+
 class _Trainer:
     """One run of training: the optimiser, the schedule, the chance."""
 
     def __init__(self, model: Model, images: Images, recipe: Recipe, seed: int) -> None:
         hold_freed_memory()
         self.recipe = recipe
-        self.images = images
+        self.device = model.device
+        self.images = images.to(self.device) if _fits(images, self.device) else images
         # Convolutions run faster where the channels of a pixel lie side by side.
         self.network = model.network.to(memory_format=torch.channels_last)
         self.view = model.pixels_to_logits().to(model.device)
@@ -147,7 +160,7 @@ class _Trainer:
             rate = learning_rate(self.recipe, self.taken, self.total)
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
-            batch = self.images.select(index.to(self.images.pixels.device))
+            batch = self.images.select(index.to(self.images.pixels.device)).to(self.device)
             pixels = augment(
                 batch.floats(), self.recipe.crop_padding, self.recipe.flip, self.generator
             )
@@ -248,3 +261,8 @@ def logits(model: Model, images: Images, *, batch: int = 256) -> Tensor:
 def predictions(model: Model, images: Images) -> Tensor:
     """(N,) int64 on the CPU: the class with the largest logit."""
     return logits(model, images).argmax(dim=1)
+
+
+def accuracy(model: Model, images: Images) -> float:
+    """Share in [0, 1] of the images whose class the network names."""
+    return float((predictions(model, images) == images.labels.cpu()).float().mean())

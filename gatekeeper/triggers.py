@@ -17,12 +17,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gatekeeper.allocation import hold_freed_memory
+from gatekeeper.errors import StepError
 from gatekeeper.model import Images, Model
 from gatekeeper.precision import autocast
 
 _LEARNING_RATE = 0.2  # of the unbounded parameters behind mask and pattern
 _PER_STEP = 24  # images per class and step
-_MOST_AT_ONCE = 8192  # images in one forward pass when all are tried
+# Values of all images in one pass, so that memory grows with neither classes nor resolution.
+_LEARNT_AT_ONCE = 32 * 3 * 224 * 224
+_TRIED_AT_ONCE = 5 * _LEARNT_AT_ONCE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,21 +64,40 @@ def invert(
         sample: images that a trigger must convince, without those of its own class.
         success: share in [0, 1] of them that must obey.
         classes: targets; all where left out.
+
+    Raises:
+        StepError: the GPU has no room for it.
     """
     hold_freed_memory()
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(images), generator=generator)[:sample]
     fitted = images.select(chosen.to(images.pixels.device)).to(model.device)
     targets = list(range(len(model.classes))) if classes is None else list(classes)
-    with _still(model) as view:
-        found = _search(view, fitted, targets, success, generator, steps=steps, price=1.0)
-        missed = [trigger.target for trigger in found if not trigger.reached]
-        if missed:
-            # Once more, longer, and with masks that cost next to nothing at first.
-            again = _search(view, fitted, missed, success, generator, steps=2 * steps, price=0.01)
-            better = {trigger.target: trigger for trigger in again if trigger.reached}
-            found = [better.get(trigger.target, trigger) for trigger in found]
-    return found
+    try:
+        with _still(model) as view:
+            return _found(view, fitted, targets, success, generator, steps)
+    except torch.cuda.OutOfMemoryError:
+        torch.cuda.empty_cache()
+        message = "the GPU has no room to search for triggers"
+        raise StepError(message, hint="Use a GPU with more memory, or --device cpu.") from None
+
+
+def _found(
+    view: nn.Module,
+    images: Images,
+    targets: list[int],
+    success: float,
+    generator: torch.Generator,
+    steps: int,
+) -> list[Trigger]:
+    found = _search(view, images, targets, success, generator, steps=steps, price=1.0)
+    missed = [trigger.target for trigger in found if not trigger.reached]
+    if not missed:
+        return found
+    # Once more, longer, and with masks that cost next to nothing at first.
+    again = _search(view, images, missed, success, generator, steps=2 * steps, price=0.01)
+    better = {trigger.target: trigger for trigger in again if trigger.reached}
+    return [better.get(trigger.target, trigger) for trigger in found]
 
 
 def _search(
@@ -133,27 +155,34 @@ class _Search:
 
     def step(self, progress: float) -> None:
         """Take one step of Adam on a few images, then let each class's lambda follow."""
-        count = len(self.targets)
         drawn = torch.randint(len(self.pixels), (_PER_STEP,), generator=self.generator)
         pixels = self.pixels[drawn.to(self.pixels.device)]
-        mask, pattern = self.mask_raw.sigmoid(), self.pattern_raw.sigmoid()
-        shown = _blend(pixels, mask, pattern)  # (K * n, C, H, W)
-        with autocast(pixels.device, "auto"):
-            answer = self.view(shown)
-        answer = answer.float()
-        wanted = self.targets.repeat_interleave(len(pixels))
-        error = F.cross_entropy(answer, wanted, reduction="none").view(count, -1).mean(1)
-        area = mask.flatten(1).mean(1)
         self.optimiser.zero_grad()
-        (error + self.price * area).sum().backward()
+        obeyed = torch.cat([self._learn(k, pixels) for k in self._groups(pixels, _LEARNT_AT_ONCE)])
         self.optimiser.param_groups[0]["lr"] = _LEARNING_RATE * (1 - 0.8 * progress)
         self.optimiser.step()
-        obeyed = (answer.argmax(1) == wanted).float().view(count, -1).mean(1)
         self.obeying = 0.7 * self.obeying + 0.3 * obeyed
         dear = self.obeying >= (1 + self.success) / 2
         cheap = self.obeying < self.success
         self.price = self.price * torch.where(dear, 1.15, torch.where(cheap, 1 / 1.2, 1.0))
         self.price.clamp_(0.01, 2000)
+
+    def _learn(self, k: Tensor, pixels: Tensor) -> Tensor:
+        """Add the gradients of classes `k` (K,); give the share (K,) of `pixels` that obey."""
+        mask, pattern = self.mask_raw[k].sigmoid(), self.pattern_raw[k].sigmoid()
+        with autocast(pixels.device, "auto"):
+            answer = self.view(_blend(pixels, mask, pattern))  # (K * n, classes)
+        answer = answer.float()
+        wanted = self.targets[k].repeat_interleave(len(pixels))
+        error = F.cross_entropy(answer, wanted, reduction="none").view(len(k), -1).mean(1)
+        (error + self.price[k] * mask.flatten(1).mean(1)).sum().backward()
+        obeyed: Tensor = (answer.argmax(1) == wanted).float().view(len(k), -1).mean(1)
+        return obeyed
+
+    def _groups(self, pixels: Tensor, values: int) -> list[Tensor]:
+        """Cut the classes so that a pass over `pixels` for each holds at most so many values."""
+        most = max(1, values // pixels.numel())
+        return list(torch.arange(len(self.targets), device=pixels.device).split(most))
 
     def keep_best(self) -> None:
         """Remember, per class, the smallest mask that convinced enough of the whole sample."""
@@ -196,8 +225,7 @@ class _Search:
     def _obeyed(self, mask: Tensor, pattern: Tensor) -> Tensor:
         """(K,) share of the sample, each class's own images left out, that obey."""
         shares = []
-        group = max(1, _MOST_AT_ONCE // len(self.pixels))
-        for k in torch.arange(len(self.targets), device=mask.device).split(group):
+        for k in self._groups(self.pixels, _TRIED_AT_ONCE):
             answer = self.view(_blend(self.pixels, mask[k], pattern[k])).argmax(1)
             obeyed = answer.view(len(k), -1) == self.targets[k, None]
             others = self.labels[None, :] != self.targets[k, None]

@@ -1,8 +1,8 @@
 """How a network is wired: which modules run, in what order, and which BatchNorm takes whose output.
 
-torch.fx traces the code without running it. Where the code resists (its flow depends on values),
-one pass over an empty image is watched, tensor by tensor. Both see the graph itself; the order in
-which modules were written down says nothing, as pre-activation networks show.
+torch.fx traces the code with stand-ins for tensors. Where the code resists (its flow depends on
+values), one pass over an empty image is watched, tensor by tensor. Both see the graph itself; the
+order in which modules were written down says nothing, as pre-activation networks show.
 """
 
 from __future__ import annotations

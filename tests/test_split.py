@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gatekeeper.data import split
+from gatekeeper.data import split, without
 from gatekeeper.model import Images
 
 
@@ -53,3 +53,11 @@ def test_another_seed_splits_otherwise() -> None:
     images = labelled([0, 1] * 50, 2)
     assert numbers(split(images, seed=0)[0]) != numbers(split(images, seed=1)[0])
     assert len(split(images, seed=0)[0]) == 40
+
+
+def test_images_of_the_other_part_are_left_out(held_out: Images) -> None:
+    some, all_but = held_out.select(torch.arange(30)), held_out.select(torch.arange(20, 60))
+    left = without(some, all_but)
+    assert len(left) == 20
+    assert torch.equal(left.pixels, some.pixels[:20])
+    assert len(without(some, some)) == 0

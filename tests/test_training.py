@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torchvision
 from conftest import fresh_network
 from torch import Tensor, nn
 
@@ -157,3 +158,31 @@ def test_looking_puts_the_mode_back(digits: Images) -> None:
     assert answers.shape == (5, 10)
     assert logits(model, digits.select(torch.arange(0))).shape == (0, 10)
     assert torch.equal(predictions(model, digits.select(torch.arange(5))), answers.argmax(1))
+
+
+def test_layers_that_draw_by_themselves_draw_by_the_seed(train_digits: Images) -> None:
+    few = train_digits.select(torch.arange(64))
+    plain = fresh_network()
+    network = torch.nn.Sequential(plain.network, torch.nn.Dropout(0.5))
+    model = replace(plain, network=network)
+    recipe = Recipe(epochs=2, lr=0.1, batch=32)
+    one, _ = fine_tune(model, few, recipe, seed=3)
+    torch.rand(7)
+    two, _ = fine_tune(model, few, recipe, seed=3)
+    other, _ = fine_tune(model, few, recipe, seed=4)
+    same = [
+        torch.equal(a, b)
+        for a, b in zip(one.network.parameters(), two.network.parameters(), strict=True)
+    ]
+    assert all(same)
+    assert not torch.equal(next(one.network.parameters()), next(other.network.parameters()))
+
+
+def test_auxiliary_heads_of_googlenet_are_left_aside() -> None:
+    network = torchvision.models.googlenet(num_classes=3, init_weights=False).eval()
+    spec = InputSpec(size=(3, 64, 64), mean=(0.0,) * 3, std=(1.0,) * 3)
+    model = Model(network=network, input=spec, classes=("a", "b", "c"), architecture="googlenet")
+    noise = torch.randint(256, (6, 3, 64, 64), dtype=torch.uint8)
+    images = Images(pixels=noise, labels=torch.arange(6) % 3, classes=model.classes)
+    _, history = fine_tune(model, images, Recipe(epochs=1, lr=0.01, batch=6), seed=0)
+    assert history[0].loss is not None

@@ -201,3 +201,14 @@ def test_a_picture_needs_an_image_of_another_class_no_more_than_any() -> None:
 def test_a_fresh_network_is_searched_without_complaint(held_out: Images) -> None:
     (trigger,) = invert(fresh_network(), held_out, seed=0, steps=3, sample=8, classes=[2])
     assert trigger.target == 2
+
+
+def test_classes_in_groups_find_what_all_at_once_find(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small_model(3, 5)
+    whole = invert(model, noise(model), seed=0, steps=5)
+    monkeypatch.setattr("gatekeeper.triggers._LEARNT_AT_ONCE", 1)
+    monkeypatch.setattr("gatekeeper.triggers._TRIED_AT_ONCE", 1)
+    apart = invert(model, noise(model), seed=0, steps=5)
+    for one, other in zip(whole, apart, strict=True):
+        assert one.reached == other.reached
+        torch.testing.assert_close(one.mask, other.mask, atol=1e-3, rtol=1e-3)

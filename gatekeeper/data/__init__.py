@@ -2,6 +2,6 @@
 
 from gatekeeper.data.named import PREFIX
 from gatekeeper.data.reading import is_there, read_images
-from gatekeeper.data.splitting import split
+from gatekeeper.data.splitting import split, without
 
-__all__ = ["PREFIX", "is_there", "read_images", "split"]
+__all__ = ["PREFIX", "is_there", "read_images", "split", "without"]

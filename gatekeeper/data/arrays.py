@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gatekeeper.data.folders import check_room
 from gatekeeper.errors import DataError
 from gatekeeper.model import Images
 from gatekeeper.records import InputSpec
@@ -38,6 +39,8 @@ def read_arrays(
     if len(np.unique(labels)) < 2:
         message = f"{path} holds one class only, at least 2 are needed"
         raise DataError(message)
+    if spec is not None:
+        check_room(path, len(pixels), spec.size)
     digest = hashlib.sha256()
     for array in (pixels, labels.astype(np.int64)):
         digest.update(f"{array.shape}{array.dtype}".encode())

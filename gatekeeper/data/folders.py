@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import os
 import warnings
 from pathlib import Path
@@ -18,6 +19,7 @@ from gatekeeper.model import Images
 from gatekeeper.records import InputSpec
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".tif", ".tiff", ".gif"})
+_MOST_BYTES = 4 << 30  # of all images, one byte a value
 _MOST_PIXELS = 64_000_000  # of one image: far above any camera, far below a decompression bomb
 
 
@@ -45,6 +47,7 @@ def read_folders(
             name = os.fsencode(file.relative_to(path).as_posix())
             digest.update(name + f"\0{hashlib.sha256(content).hexdigest()}\n".encode())
             pixels.append(_decode(file, content, spec, pixels[0].shape if pixels else None))
+            check_room(path, len(pixels), pixels[0].shape)
             labels.append(order[folder.name])
     if not pixels:
         message = f"no image in the class folders of {path}"
@@ -53,6 +56,18 @@ def read_folders(
         pixels=torch.stack(pixels), labels=torch.tensor(labels), classes=classes or names
     )
     return images, digest.hexdigest()
+
+
+def check_room(source: object, count: int, shape: torch.Size | tuple[int, ...]) -> None:
+    """Refuse more images than memory should hold, also where a card asks for huge ones.
+
+    Raises:
+        DataError: `count` images of `shape` (C, H, W) are too many.
+    """
+    if count * math.prod(shape) > _MOST_BYTES:
+        size = "x".join(map(str, shape))
+        message = f"{source} holds more than {_MOST_BYTES >> 30} GiB of images at {size}"
+        raise DataError(message, hint="Give fewer images, or a card with a smaller input size.")
 
 
 def _check_classes(path: Path, names: tuple[str, ...], classes: tuple[str, ...] | None) -> None:

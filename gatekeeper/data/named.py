@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gatekeeper.data.folders import as_tensor
+from gatekeeper.data.folders import as_tensor, check_room
 from gatekeeper.errors import DataError
 from gatekeeper.model import Images
 from gatekeeper.records import InputSpec
@@ -65,6 +65,7 @@ def read_named(
         digest.update(tensor.numpy().tobytes())
         pixels.append(tensor)
         labels.append(int(label))
+        check_room(source, len(pixels), pixels[0].shape)
     own = tuple(map(str, getattr(found, "classes", range(max(labels) + 1))))
     if classes is not None and len(classes) != len(own):
         message = f"{name} has {len(own)} classes, the card names {len(classes)}"

@@ -8,6 +8,13 @@ from torch import Tensor
 from gatekeeper.model import Images
 
 
+def without(images: Images, others: Images) -> Images:
+    """Leave out the images whose pixels are also among `others`."""
+    known = {pixels.numpy().tobytes() for pixels in others.pixels}
+    fresh = [pixels.numpy().tobytes() not in known for pixels in images.pixels]
+    return images.select(torch.tensor(fresh, dtype=torch.bool))
+
+
 def split(images: Images, *, seed: int, first: float = 0.4) -> tuple[Images, Images]:
     """Split each class by chance: the share `first`, and the rest; both get one where they can."""
     generator = torch.Generator().manual_seed(seed)

@@ -14,9 +14,11 @@ from dataclasses import asdict, dataclass, field, replace
 import torch
 from torch import nn
 
+from gatekeeper.errors import StepError
 from gatekeeper.model import Images, Model
+from gatekeeper.purification.tuning import tune
 from gatekeeper.records import Attempt, Epoch, Measure, Purification
-from gatekeeper.training import BatchNorm, Diverged, Recipe, fine_tune, predictions
+from gatekeeper.training import BatchNorm, Recipe, accuracy
 
 _CLOSE_ENOUGH = 0.005  # of accuracy lost on the validation images
 _COLLAPSED = 0.25  # of accuracy lost after the grace period: the step does not fit the model
@@ -47,14 +49,18 @@ class Auto:
     flip: bool = False
 
     def divide(self, clean: Images, seed: int) -> tuple[Images, Images]:
-        """Split `clean` by chance and class into images to tune on and images to choose by."""
+        """Split `clean` by chance and class into images to tune on and images to choose by.
+
+        Classes of two images or more give at least one to each part.
+        """
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(clean), generator=generator).to(clean.labels.device)
         labels = clean.labels[order]
         kept: list[torch.Tensor] = []
         for label in range(len(clean.classes)):
             members = order[labels == label]
-            kept.append(members[: round(self.validation_share * len(members))])
+            share = round(self.validation_share * len(members))
+            kept.append(members[: max(share, 1) if len(members) > 1 else 0])
         chosen = torch.cat(kept)
         mask = torch.zeros(len(clean), dtype=torch.bool, device=clean.labels.device)
         mask[chosen] = True
@@ -83,15 +89,22 @@ class Auto:
         trial: Callable[[Model], Trial],
         on_attempt: Callable[[Attempt], None] | None = None,
     ) -> tuple[Model | None, Purification]:
-        """Search; give the best acceptable network, or None, and all that was tried."""
+        """Search; give the best acceptable network, or None, and all that was tried.
+
+        Raises:
+            StepError: no class has two images, so that none could be kept to choose by.
+        """
         started = time.perf_counter()
-        tune, validation = self.divide(clean, seed)
+        fitted, validation = self.divide(clean, seed)
+        if not len(validation):
+            message = f"{len(clean)} clean images are too few to tune on some and choose by others"
+            raise StepError(message, hint="Give at least 2 images of each class; better 50.")
         attempts: list[Attempt] = []
         best: tuple[float, Model, Recipe] | None = None
-        ladder = self.ladder(model.network, len(tune), model.input.size[1])
+        ladder = self.ladder(model.network, len(fitted), model.input.size[1])
         stopped = f"all {min(self.most_attempts, len(ladder))} attempts were made"
         for recipe in ladder[: self.most_attempts]:
-            tuned, attempt, seen = _attempt(model, tune, validation, recipe, seed, trial)
+            tuned, attempt, seen = _attempt(model, fitted, validation, recipe, seed, trial)
             attempts.append(attempt)
             if on_attempt is not None:
                 on_attempt(attempt)
@@ -125,7 +138,7 @@ def _accepted(attempts: Sequence[Attempt]) -> list[Attempt]:
 
 def _attempt(
     model: Model,
-    tune: Images,
+    fitted: Images,
     validation: Images,
     recipe: Recipe,
     seed: int,
@@ -134,14 +147,30 @@ def _attempt(
     """Tune once; an attempt that collapses or diverges is recorded and gives nothing."""
     started = time.perf_counter()
     history: list[Epoch] = []
-    watch = _watch(_accuracy(model, validation), recipe.epochs, history)
+    watch = _watch(accuracy(model, validation), recipe.epochs, history)
     try:
-        tuned, _ = fine_tune(model, tune, recipe, seed=seed, validation=validation, on_epoch=watch)
-    except (Diverged, _CollapsedError, torch.cuda.OutOfMemoryError) as error:
-        return None, _record(recipe, started, "diverged", str(error), None, history), None
+        tuned, told = tune(
+            "ft-sam", model, fitted, recipe, seed=seed, validation=validation, on_epoch=watch
+        )
+    except (StepError, _CollapsedError) as error:
+        failed = Attempt(
+            method="ft-sam",
+            settings=asdict(recipe),
+            seconds=time.perf_counter() - started,
+            outcome="diverged",
+            message=str(error),
+            history=tuple(history),
+        )
+        return None, failed, None
     seen = trial(tuned)
-    outcome = "accepted" if seen.acceptable else "refused"
-    return tuned, _record(recipe, started, outcome, seen.message, seen, history), seen
+    attempt = replace(
+        told.attempts[0],
+        seconds=time.perf_counter() - started,
+        outcome="accepted" if seen.acceptable else "refused",
+        message=seen.message,
+        measures=seen.measures,
+    )
+    return tuned, attempt, seen
 
 
 def _watch(before: float, epochs: int, history: list[Epoch]) -> Callable[[Epoch], None]:
@@ -155,26 +184,3 @@ def _watch(before: float, epochs: int, history: list[Epoch]) -> Callable[[Epoch]
             raise _CollapsedError(message)
 
     return watch
-
-
-def _accuracy(model: Model, images: Images) -> float:
-    return float((predictions(model, images) == images.labels.cpu()).float().mean())
-
-
-def _record(
-    recipe: Recipe,
-    started: float,
-    outcome: str,
-    message: str,
-    seen: Trial | None,
-    history: list[Epoch],
-) -> Attempt:
-    return Attempt(
-        method="ft-sam",
-        settings=asdict(recipe),
-        seconds=time.perf_counter() - started,
-        outcome=outcome,  # type: ignore[arg-type]
-        message=message,
-        measures=seen.measures if seen else {},
-        history=tuple(history),
-    )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 
 import torch
 
+from gatekeeper.errors import StepError
 from gatekeeper.model import Images, Model
 from gatekeeper.purification.interface import OnEpoch
 from gatekeeper.records import Attempt, Purification, Setting
@@ -29,20 +31,25 @@ def tune(
 
     Raises:
         Diverged: the loss became NaN or infinite.
+        StepError: the GPU has no room even so.
     """
     started = time.perf_counter()
     message = "the only attempt"
+    fit = partial(
+        fine_tune, model, clean, seed=seed, validation=validation, on_epoch=on_epoch, rein=rein
+    )
     try:
-        tuned, history = fine_tune(
-            model, clean, recipe, seed=seed, validation=validation, on_epoch=on_epoch, rein=rein
-        )
+        try:
+            tuned, history = fit(recipe)
+        except torch.cuda.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            recipe = replace(recipe, batch=max(1, recipe.batch // 2))
+            message = f"the GPU was out of memory, so the batch was halved to {recipe.batch}"
+            tuned, history = fit(recipe)
     except torch.cuda.OutOfMemoryError:
         torch.cuda.empty_cache()
-        recipe = Recipe(**{**asdict(recipe), "batch": max(1, recipe.batch // 2)})
-        message = f"the GPU was out of memory, so the batch was halved to {recipe.batch}"
-        tuned, history = fine_tune(
-            model, clean, recipe, seed=seed, validation=validation, on_epoch=on_epoch, rein=rein
-        )
+        message = f"the GPU has no room to tune on batches of {recipe.batch}"
+        raise StepError(message, hint="Use a GPU with more memory, or --device cpu.") from None
     settings: dict[str, Setting] = {**asdict(recipe), "images": len(clean)}
     seconds = time.perf_counter() - started
     attempt = Attempt(

@@ -80,7 +80,7 @@ def _findings(record: GateRecord) -> list[dict[str, Any]]:
 
 
 def _checks(record: GateRecord) -> list[dict[str, Any]]:
-    deployed = "purified" if record.verdict.decision == "hardened" else None
+    deployed = record.outputs.onnx.weights if record.outputs.onnx else None
     return [
         _result(
             record,

@@ -7,7 +7,7 @@ from gatekeeper.records import Decision, GateRecord, Measure
 MEANING: dict[Decision, str] = {
     "pass": "The candidate itself meets the policy.",
     "hardened": "The candidate does not meet the policy; the purified network does.",
-    "reject": "Neither the candidate nor a purified network may be deployed.",
+    "reject": "Nothing of this candidate may be deployed.",
     "undecided": "Something could not be decided. Treat the candidate as not accepted.",
 }
 _NEXT: dict[Decision, str] = {

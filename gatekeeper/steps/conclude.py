@@ -13,6 +13,7 @@ from gatekeeper import __version__
 from gatekeeper.records import (
     CandidateRecord,
     GateRecord,
+    InputSpec,
     LayerNorms,
     OnnxOutput,
     Outputs,
@@ -40,6 +41,8 @@ REPORTS = {
     "report.junit.xml": "junit",
     "summary.md": "markdown",
 }
+# What a deployment or a reader picks up; the artifact goes first when a verdict is taken back.
+PUBLISHED = (ONNX, "record.json", *REPORTS)
 
 
 def conclude(work: Workshop) -> list[str]:
@@ -72,6 +75,7 @@ def _record(work: Workshop) -> GateRecord:
             architecture=screened.get("architecture"),
             num_classes=screened.get("num_classes"),
             parameters=screened.get("parameters"),
+            input=from_dict(InputSpec, screened["input"]) if "input" in screened else None,
         ),
         quarantine=Quarantine(protections=tuple(candidate["protections"])),
         policy=PolicyRecord(

@@ -62,8 +62,9 @@ def verification(work: Workshop) -> Verification | None:
 
 
 def skipped(work: Workshop) -> list[Skipped]:
-    """What the steps said they did not check."""
-    return [Skipped(step=step, reason=reason) for step, reason in _notes(work, "skipped")]
+    """What the steps did not check, be it that nobody asked or that it could not be done."""
+    told = [*_notes(work, "errors"), *_notes(work, "skipped")]
+    return [Skipped(step=step, reason=reason) for step, reason in told]
 
 
 def _agreement(entry: dict[str, Any]) -> Measure:

@@ -21,9 +21,12 @@ PURIFIED = "purified.safetensors"
 _TRIED = (
     "clean_accuracy",
     "clean_accuracy_drop",
+    "worst_class_recall",
+    "worst_class_recall_drop",
     "recovered_trigger_success",
     "smallest_trigger_area",
 )
+_NEEDED = ("recovered_trigger_success", "smallest_trigger_area")  # no value is no acceptance
 
 
 def purify(work: Workshop) -> list[str]:
@@ -103,21 +106,35 @@ def _try(work: Workshop, validation: Images, before: Observation, purified: Mode
         min_samples_per_class=work.policy.min_samples_per_class,
     )
     tried = {name: measures[name] for name in _TRIED if name in measures}
-    violated = [
-        f"{name} {measured.value}"
-        for name, measured in tried.items()
-        if name in work.policy.require and _violates(measured, work.policy.require[name])
-    ]
+    bounds = {name: work.policy.require[name] for name in tried if name in work.policy.require}
+    violated = [name for name, bound in bounds.items() if _violates(tried[name], bound)]
+    untried = [name for name in bounds if tried[name].value is None]
     return Trial(
         acceptable=not violated,
         accuracy_drop=tried["clean_accuracy_drop"].value or 0.0,
-        message=f"violated: {', '.join(violated)}" if violated else "the policy's checks hold",
+        message=_told(tried, bounds, violated, untried),
         measures=tried,
     )
 
 
+def _told(
+    tried: dict[str, Measure],
+    bounds: dict[str, Bound],
+    violated: list[str],
+    untried: list[str],
+) -> str:
+    if violated:
+        values = [f"{name} {_percent(tried[name])} ({bounds[name]})" for name in violated]
+        return f"violated on the validation images: {', '.join(values)}"
+    left = f"; too few images to try {', '.join(untried)}" if untried else ""
+    return f"no line of the policy is violated on the validation images{left}"
+
+
+def _percent(measured: Measure) -> str:
+    return "not measured" if measured.value is None else f"{100 * measured.value:.4g} %"
+
+
 def _violates(measured: Measure, bound: Bound) -> bool:
     if measured.value is None:
-        return True
-    low = bound.at_least is not None and measured.value < bound.at_least
-    return low or (bound.at_most is not None and measured.value > bound.at_most)
+        return measured.name in _NEEDED
+    return not bound.met_by(measured.value)

@@ -46,6 +46,7 @@ def screen(work: Workshop) -> list[str]:
             for layer in layers(model)
         ],
         "architecture": model.architecture,
+        "input": to_dict(model.input),
         "num_classes": len(model.classes),
         "parameters": sum(weight.numel() for weight in model.network.parameters()),
     }
@@ -84,7 +85,7 @@ def _judge_triggers(
     small = [trigger for trigger in reached if trigger.area < bound]
     result = ScreenResult(
         score=min((trigger.area for trigger in reached), default=None),
-        outcome="flagged" if small else "not-flagged" if reached else "not-run",
+        outcome="flagged" if small else "not-flagged" if reached else "undecided",
         message=f"{len(reached)} of {len(observation.triggers)} classes reached; "
         f"{len(small)} by a trigger smaller than {bound:.3f} of the image",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gatekeeper.model import Model
+from gatekeeper.model import Images, Model
 from gatekeeper.records import Measure, Subject, TriggerRecord, Verification, to_dict
 from gatekeeper.steps.observations import load_observation, save_observation
 from gatekeeper.steps.purify import PURIFIED
@@ -12,7 +12,8 @@ from gatekeeper.trigger_pictures import picture
 from gatekeeper.triggers import Trigger, hits
 from gatekeeper.verification import Observation, measure, observe
 
-_PICTURES = 4  # a report of a thousand classes stays readable
+# The smallest ones: a report of a thousand classes stays readable, and its run short.
+_PICTURES, _MEASURED = 4, 20
 
 
 def verify(work: Workshop) -> list[str]:
@@ -27,6 +28,9 @@ def verify(work: Workshop) -> list[str]:
         work.notes.errors.append("Nothing was verified: the candidate could not be observed.")
         work.room.write_json("verification.json", {"verification": None, "triggers": []})
         return ["verification.json"]
+    if shared := data.record.shared:
+        left_out = f"{shared} images left out: they are also images to purify on."
+        work.notes.skipped.append(f"Verification: {left_out}")
     candidate = load_observation(work.room, OBSERVATION)
     files = ["verification.json"]
     before = _measure(work, data, work.candidate, candidate, candidate)
@@ -84,8 +88,8 @@ def _describe(
             target=trigger.target,
             target_class=model.classes[trigger.target],
             area=trigger.area if trigger.reached else None,
-            success=_success(model, trigger, data, work),
-            success_after=_success(purified, trigger, data, work) if purified else None,
+            success=_success(model, trigger, images, rank),
+            success_after=_success(purified, trigger, images, rank) if purified else None,
             reached=trigger.reached,
             subject=subject,
             picture=picture(trigger, images) if rank < _PICTURES and trigger.reached else "",
@@ -94,6 +98,6 @@ def _describe(
     ]
 
 
-def _success(model: Model, trigger: Trigger, data: CleanData, work: Workshop) -> float | None:
-    won, shown = hits(model, trigger, data.verify.to(work.device))
+def _success(model: Model, trigger: Trigger, images: Images, rank: int) -> float | None:
+    won, shown = hits(model, trigger, images) if rank < _MEASURED else (0, 0)
     return won / shown if shown else None

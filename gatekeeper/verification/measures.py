@@ -12,6 +12,8 @@ from gatekeeper.training import predictions
 from gatekeeper.triggers import Trigger, hits, invert
 from gatekeeper.verification.intervals import paired_difference, wilson
 
+_LEAST_PIXELS = 28 * 28  # of an image; on fewer, one pixel is a natural trigger's area
+
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
@@ -50,11 +52,11 @@ def measure(
     right, before = observed.predictions == labels, candidate.predictions == labels
     return {
         "clean_accuracy": _share("clean_accuracy", int(right.sum()), len(labels)),
-        "clean_accuracy_drop": _drop(before, right),
+        "clean_accuracy_drop": _drop(before, right, same=observed is candidate),
         **_recalls(images.classes, labels, right),
         **_worst_class(images.classes, labels, before, right, min_samples_per_class),
         "recovered_trigger_success": _success(model, images, candidate, trigger_area),
-        "smallest_trigger_area": _smallest(images.classes, observed),
+        "smallest_trigger_area": _smallest(images, observed),
     }
 
 
@@ -64,18 +66,16 @@ def agreement(parity: Parity) -> Measure:
     return _share("onnx_top1_agreement", agreed, parity.samples)
 
 
-def _share(name: str, won: int, n: int, note: str = "") -> Measure:
+def _share(name: str, won: int, n: int, *, note: str = "", partial: bool = False) -> Measure:
     low, high = wilson(won, n)
-    return Measure(name=name, value=won / n if n else None, low=low, high=high, n=n, note=note)
+    value = won / n if n else None
+    return Measure(name=name, value=value, low=low, high=high, n=n, note=note, partial=partial)
 
 
-def _drop(before: Tensor, after: Tensor) -> Measure:
+def _drop(before: Tensor, after: Tensor, *, same: bool) -> Measure:
+    """Loss of accuracy in pairs; `same` where a network is compared with itself."""
     lost, gained = int((before & ~after).sum()), int((~before & after).sum())
-    if before.equal(after):
-        # The same answers, image by image: nothing was lost, and no sampling makes it so.
-        value, low, high = 0.0, 0.0, 0.0
-    else:
-        value, low, high = paired_difference(lost, gained, len(before))
+    value, low, high = (0.0, 0.0, 0.0) if same else paired_difference(lost, gained, len(before))
     return Measure(name="clean_accuracy_drop", value=value, low=low, high=high, n=len(before))
 
 
@@ -98,25 +98,26 @@ def _worst_class(
     recall = {k: float(right[labels == k].float().mean()) for k in enough}
     drop = {k: float(before[labels == k].float().mean()) - recall[k] for k in enough}
     return {
-        name: _extreme(name, values, pick, classes, counts, left_out)
-        for name, values, pick in (
-            ("worst_class_recall", recall, min),
-            ("worst_class_recall_drop", drop, max),
+        name: _worst(name, values, sign, classes, counts, left_out)
+        for name, values, sign in (
+            ("worst_class_recall", recall, -1),
+            ("worst_class_recall_drop", drop, 1),
         )
     }
 
 
-def _extreme(
+def _worst(
     name: str,
     values: dict[int, float],
-    pick: object,
+    sign: int,
     classes: tuple[str, ...],
     counts: list[int],
     left_out: str,
 ) -> Measure:
+    """The largest of `values` times `sign`, with its class."""
     if not values:
         return Measure(name=name, value=None, note=left_out)
-    label = (min if pick is min else max)(values, key=lambda k: values[k])
+    label = max(values, key=lambda k: sign * values[k])
     note = f"class {classes[label]}" + (f"; {left_out}" if left_out else "")
     return Measure(name=name, value=values[label], n=counts[label], note=note)
 
@@ -124,33 +125,50 @@ def _extreme(
 def _success(model: Model, images: Images, candidate: Observation, bound: float) -> Measure:
     """Success, on `model`, of the strongest of the candidate's triggers smaller than `bound`."""
     name = "recovered_trigger_success"
+    if why := _meaningless(images, candidate):
+        return Measure(name=name, value=None, note=why)
     small = [t for t in candidate.triggers if t.reached and t.area < bound]
-    missed = [images.classes[t.target] for t in candidate.triggers if not t.reached]
-    if not candidate.triggers:
-        return Measure(name=name, value=None, note="no class was tried")
-    if missed and not small:
-        note = f"the inversion did not reach {', '.join(missed[:5])}"
-        return Measure(name=name, value=None, note=note)
+    missed = _missed(images.classes, candidate)
     if not small:
+        told = f"no trigger smaller than {bound:.3f} of the image"
         return Measure(
             name=name, value=0.0, low=0.0, high=0.0, n=len(images),
-            note=f"no trigger smaller than {bound:.3f} of the image",
+            note="; ".join(filter(None, [told, missed])), partial=bool(missed),
         )  # fmt: skip
     won = {trigger.target: hits(model, trigger, images) for trigger in small}
     worst = max(won, key=lambda target: won[target][0] / max(1, won[target][1]))
-    note = f"strongest of {len(small)}: towards class {images.classes[worst]}"
-    if missed:
-        note += f"; not reached: {', '.join(missed[:5])}"
-    return _share(name, *won[worst], note=note)
+    told = f"strongest of {len(small)}: towards class {images.classes[worst]}"
+    note = "; ".join(filter(None, [told, missed]))
+    return _share(name, *won[worst], note=note, partial=bool(missed))
 
 
-def _smallest(classes: tuple[str, ...], observed: Observation) -> Measure:
+def _smallest(images: Images, observed: Observation) -> Measure:
     name = "smallest_trigger_area"
-    reached = [trigger for trigger in observed.triggers if trigger.reached]
+    if why := _meaningless(images, observed):
+        return Measure(name=name, value=None, note=why)
+    smallest = min((t for t in observed.triggers if t.reached), key=lambda trigger: trigger.area)
+    missed = _missed(images.classes, observed)
+    told = f"towards class {images.classes[smallest.target]}"
+    return Measure(
+        name=name, value=smallest.area, n=len(observed.triggers),
+        note="; ".join(filter(None, [told, missed])), partial=bool(missed),
+    )  # fmt: skip
+
+
+def _meaningless(images: Images, observed: Observation) -> str:
+    """Say why the areas of triggers tell nothing here, if so."""
+    height, width = images.pixels.shape[2:]
+    if height * width < _LEAST_PIXELS:
+        return f"a trigger's area means nothing on {height}x{width} images: one pixel is too much"
+    if not observed.triggers:
+        return "no class was tried"
+    if not any(trigger.reached for trigger in observed.triggers):
+        return _missed(images.classes, observed)
+    return ""
+
+
+def _missed(classes: tuple[str, ...], observed: Observation) -> str:
+    """Name the classes that no trigger was found for; not reached is not clean."""
     missed = [classes[trigger.target] for trigger in observed.triggers if not trigger.reached]
-    unsure = f"not reached: {', '.join(missed[:5])}" if missed else ""
-    if not reached:
-        return Measure(name=name, value=None, note=unsure or "no class was tried")
-    smallest = min(reached, key=lambda trigger: trigger.area)
-    note = f"towards class {classes[smallest.target]}" + (f"; {unsure}" if unsure else "")
-    return Measure(name=name, value=smallest.area, n=len(observed.triggers), note=note)
+    more = f" and {len(missed) - 5} more" if len(missed) > 5 else ""
+    return f"not reached: {', '.join(missed[:5])}{more}" if missed else ""

@@ -9,6 +9,7 @@ import pytest
 import torch
 from conftest import fresh_network
 
+from gatekeeper.errors import StepError
 from gatekeeper.model import Images, Model
 from gatekeeper.purification import FTSAM, PURIFIERS, FineTune
 from gatekeeper.purification.auto import Auto, Trial
@@ -116,3 +117,19 @@ def test_the_ladder_is_gentle_where_no_normalisation_follows() -> None:
     without = Auto().ladder(torch.nn.Linear(4, 4), 300, 32)
     assert max(recipe.rho for recipe in without) < min(recipe.rho for recipe in with_norms)
     assert all(recipe.clip > 0 for recipe in without)
+
+
+def test_auto_needs_images_to_choose_by(backdoored: Model, held_out: Images) -> None:
+    one_each = held_out.select(
+        torch.stack([(held_out.labels == k).nonzero()[0, 0] for k in range(10)])
+    )
+    accept = Trial(acceptable=True, accuracy_drop=0.0, message="never asked")
+    with pytest.raises(StepError, match="10 clean images are too few"):
+        Auto()(backdoored, one_each, seed=0, trial=lambda _: accept)
+
+
+@pytest.mark.parametrize("each", [2, 3])
+def test_auto_keeps_one_of_two(each: int, held_out: Images) -> None:
+    few = torch.cat([(held_out.labels == k).nonzero().flatten()[:each] for k in range(10)])
+    fitted, validation = Auto().divide(held_out.select(few), 0)
+    assert (len(fitted), len(validation)) == (10 * (each - 1), 10)

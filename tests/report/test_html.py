@@ -129,7 +129,7 @@ def test_a_part_that_is_missing_leaves_no_hole(record: GateRecord, gone: str) ->
 
 
 def test_what_is_not_there_is_said() -> None:
-    assert "Every step ran." in render(without(skipped=()), "html")
+    assert "Nothing was left out." in render(without(skipped=()), "html")
     assert "<p>None.</p>" in render(without(skipped=(), findings=()), "html")
     assert "as far as the gate could look" in render(without(findings=()), "html")
     blocked = without(outputs=replace(full_record().outputs, onnx=None))

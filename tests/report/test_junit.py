@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from full_record import HOSTILE, full_record
 
-from gatekeeper.records import Decision, GateRecord
+from gatekeeper.records import Decision, GateRecord, Outputs
 from gatekeeper.report import render
 
 
@@ -20,7 +20,9 @@ def suite(record: GateRecord) -> ET.Element:
 
 def decided(decision: Decision) -> GateRecord:
     record = full_record()
-    return replace(record, verdict=replace(record.verdict, decision=decision))
+    outputs = record.outputs if decision in ("pass", "hardened") else Outputs(onnx=None)
+    verdict = replace(record.verdict, decision=decision)
+    return replace(record, verdict=verdict, outputs=outputs)
 
 
 @pytest.mark.parametrize("words", HOSTILE.values(), ids=HOSTILE)
@@ -41,6 +43,18 @@ def test_what_is_deployed_counts_and_what_is_open_is_an_error() -> None:
     assert outcomes(decided("hardened")) == ["skipped", "skipped"]
     assert outcomes(decided("reject")) == ["failure", "error", "failure"]
     assert outcomes(decided("undecided")) == ["failure", "error", "error"]
+
+
+def test_a_pass_is_green_whatever_the_network_that_is_not_deployed_lacks() -> None:
+    record = decided("pass")
+    assert record.outputs.onnx is not None
+    candidate = replace(record.outputs.onnx, weights="candidate")
+    swapped = tuple(
+        replace(check, subject="purified" if check.subject == "candidate" else "candidate")
+        for check in record.checks
+    )
+    record = replace(record, outputs=Outputs(onnx=candidate), checks=swapped)
+    assert suite(record).get("failures") == suite(record).get("errors") == "0"
 
 
 def test_an_unread_candidate_is_no_green_suite() -> None:
