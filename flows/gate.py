@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, get_run_logger, task
+from prefect import flow, get_client, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
+from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.concurrency.sync import concurrency
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from gatekeeper.job import Job
 from gatekeeper.pipeline import STEPS, begin, check, take
@@ -27,11 +29,25 @@ def step(name: str, order: dict[str, Any]) -> dict[str, str]:
     logger = get_run_logger()
     room = RunDirectory(Path(job.out))
     work = begin(job, room, logger.info)
-    # strict: a limit that nobody created must stop the run, not be waved through.
     on_gpu = work.device.type == "cuda"
+    if on_gpu:
+        create_gpu_limit()
+    # strict: a limit that is not there must stop the run, not be waved through.
     with concurrency(GPU_LIMIT, occupy=1, strict=True) if on_gpu else nullcontext():
         take(name, work)
     return room.state()[name].files
+
+
+def create_gpu_limit() -> None:
+    """Create the limit of one step at a time on the GPU; one that was set otherwise stays."""
+    with get_client(sync_client=True) as client:
+        try:
+            client.read_global_concurrency_limit_by_name(GPU_LIMIT)
+        except ObjectNotFound:
+            limit = GlobalConcurrencyLimitCreate(name=GPU_LIMIT, limit=1)
+            # Another flow may have come first.
+            with suppress(ObjectAlreadyExists):
+                client.create_global_concurrency_limit(limit)
 
 
 @flow(

@@ -13,6 +13,7 @@ import click
 from gatekeeper import __version__
 from gatekeeper.errors import GatekeeperError, UsageError
 from gatekeeper.foreign_text import visible
+from gatekeeper.terminal import complain, discard, say
 
 if TYPE_CHECKING:
     from gatekeeper.job import Job
@@ -27,19 +28,17 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         code = cli.main(prog_name="gatekeeper", standalone_mode=False)
-    except click.exceptions.Abort:
-        click.echo("Interrupted; nothing was left half-written. Go on with --resume.", err=True)
+    except SystemExit:
+        # Click and rich answer a closed pipe with 1, which is our REJECT.
+        code = 3
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        complain("Interrupted; nothing was left half-written. Go on with --resume.")
         code = 130
     except click.ClickException as error:
-        error.show()
-        code = 2
+        code = _usage(error)
     except GatekeeperError as error:
-        click.echo(f"gatekeeper: {visible(str(error))}", err=True)
-        if error.hint:
-            click.echo(f"  {visible(error.hint)}", err=True)
+        complain(f"gatekeeper: {visible(str(error))}", visible(error.hint))
         code = error.exit_code
-    except BrokenPipeError:
-        code = 3
     except Exception as error:
         code = _internal(error)
     sys.exit(code if isinstance(code, int) else 0)
@@ -52,7 +51,7 @@ def scan_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--verify-data", help="Separate images for verification."),
         click.option("--card", type=_EXISTING, help="Your card of the model."),
         click.option("--policy", help="Shipped policy or file.  [default: default]"),
-        click.option("--purify", "method", help="auto, ft-sam or ft, instead of the policy's."),
+        click.option("--purify", "method", help="auto, ft-sam, awm, super-ft, fst or ft."),
         click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda[:N]."),
         click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1)),
     ]
@@ -90,15 +89,15 @@ def scan(model: Path, form: str, resume: bool, prefect: bool, quiet: bool, **giv
     if prefect:
         from gatekeeper.flow_loader import load_gate
 
-        record = load_gate()(job, resume=resume)
+        record = load_gate(quiet=quiet)(job, resume=resume)
     else:
         with progress(quiet=quiet) as tell:
             from gatekeeper.pipeline import run
 
             record = run(job, resume=resume, tell=tell)
-    click.echo(render(record, form))
+    say(render(record, form))
     if form == "text":
-        click.echo(f"Report: {Path(job.out) / 'report.html'}")
+        say(f"Report: {Path(job.out) / 'report.html'}")
     return exit_code(record)
 
 
@@ -110,7 +109,7 @@ def inspect(paths: tuple[Path, ...], form: str) -> int:
     from gatekeeper.inspection import inspect_all, tell_inspections
 
     inspected = inspect_all(paths)
-    click.echo(tell_inspections(inspected, form))
+    say(tell_inspections(inspected, form))
     return inspected.exit_code
 
 
@@ -125,9 +124,9 @@ def report(record: Path, form: str, compare: Path | None) -> int:
 
     read = read_record(_text(record), str(record))
     if compare is not None:
-        click.echo(compared(read, read_record(_text(compare), str(compare))))
+        say(compared(read, read_record(_text(compare), str(compare))))
     else:
-        click.echo(render(read, form))
+        say(render(read, form))
     return 0
 
 
@@ -143,7 +142,7 @@ def policy_show(name: str) -> int:
     from gatekeeper.policy import read_policy
 
     read = read_policy(name)
-    click.echo(_text(Path(read.path)))
+    say(_text(Path(read.path)))
     return 0
 
 
@@ -154,7 +153,7 @@ def policy_check(name: str) -> int:
     from gatekeeper.policy import read_policy
 
     read = read_policy(name)
-    click.echo(f"{read.name}: well-formed, {len(read.require)} requirements, sha256 {read.sha256}")
+    say(f"{read.name}: well-formed, {len(read.require)} requirements, sha256 {read.sha256}")
     return 0
 
 
@@ -166,14 +165,14 @@ def rules(rule: str | None) -> int:
 
     if rule is None:
         for known in RULES.values():
-            click.echo(f"{known.id:32} {known.severity:9} {known.title}")
+            say(f"{known.id:32} {known.severity:9} {known.title}")
         return 0
     if rule not in RULES:
         message = f"no rule {rule!r}"
         raise UsageError(message, hint="`gatekeeper rules` lists them.")
     known = RULES[rule]
-    click.echo(f"{known.id} ({known.severity}): {known.title}\n\n{known.explanation}\n")
-    click.echo(f"Remedy: {known.remedy}")
+    say(f"{known.id} ({known.severity}): {known.title}\n\n{known.explanation}\n")
+    say(f"Remedy: {known.remedy}")
     return 0
 
 
@@ -188,7 +187,7 @@ def demo(out: Path, open_report: bool, quiet: bool) -> int:
 
     with progress(quiet=quiet) as tell:
         shown = demonstrate(out, tell=tell)
-    click.echo(shown.text)
+    say(shown.text)
     if open_report:
         click.launch(str(shown.report))
     return shown.exit_code
@@ -212,12 +211,22 @@ def _internal(error: Exception) -> int:
     import tempfile
     import traceback
 
-    with tempfile.NamedTemporaryFile(
-        "w", prefix="gatekeeper-", suffix=".log", delete=False, encoding="utf-8"
-    ) as log:
-        traceback.print_exception(error, file=log)
-    click.echo(
-        f"gatekeeper: internal error ({type(error).__name__}); nothing was passed.", err=True
-    )
-    click.echo(f"  Please report it with {log.name}", err=True)
+    hint = "No log of it could be written."
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="gatekeeper-", suffix=".log", delete=False, encoding="utf-8"
+        ) as log:
+            traceback.print_exception(error, file=log)
+        hint = f"Please report it with {log.name}"
+    except OSError:
+        pass  # a full disk must not turn exit code 3 into 1
+    complain(f"gatekeeper: internal error ({type(error).__name__}); nothing was passed.", hint)
     return 3
+
+
+def _usage(error: click.ClickException) -> int:
+    try:
+        error.show()
+    except OSError:
+        discard(sys.stderr)
+    return 2

@@ -12,6 +12,7 @@ from gatekeeper.validation import validated
 from gatekeeper.yaml_source import read_yaml
 
 NAME = "gatekeeper.yaml"
+VARIABLE = "GATEKEEPER_CONFIG"
 
 
 class Config(BaseModel):
@@ -31,13 +32,30 @@ def find_config(start: Path) -> Config:
     Raises:
         ConfigError: it is malformed, or `GATEKEEPER_CONFIG` names nothing.
     """
-    named = os.environ.get("GATEKEEPER_CONFIG")
+    named = os.environ.get(VARIABLE)
     if named:
         return _read(Path(named))
-    for folder in (start.resolve(), *start.resolve().parents):
-        if (path := folder / NAME).is_file():
-            return _read(path)
-    return Config()
+    nearest = _nearest(start)
+    return _read(nearest) if nearest else Config()
+
+
+def came_with(candidate: Path, start: Path) -> bool:
+    """Tell whether the file that `find_config` reads may be the work of the candidate's maker.
+
+    So it may where it lies in the candidate's own folder or below, as in a repository that was
+    cloned to look at the model, and `GATEKEEPER_CONFIG` does not name it.
+    """
+    nearest = None if os.environ.get(VARIABLE) else _nearest(start)
+    if nearest is None:
+        return False
+    # Both the link's folder and its target's; unlike `resolve`, this takes a loop of links.
+    folders = {os.path.realpath(candidate.parent), str(Path(os.path.realpath(candidate)).parent)}
+    return any(nearest.parent.is_relative_to(folder) for folder in folders)
+
+
+def _nearest(start: Path) -> Path | None:
+    paths = (folder / NAME for folder in (start.resolve(), *start.resolve().parents))
+    return next((path for path in paths if path.is_file()), None)
 
 
 def _read(path: Path) -> Config:

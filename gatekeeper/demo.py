@@ -21,7 +21,7 @@ from gatekeeper.pipeline import run
 from gatekeeper.records import GateRecord
 from gatekeeper.redteam import BadNets, attack_success
 from gatekeeper.report import render
-from gatekeeper.rundir import RunDirectory
+from gatekeeper.rundir import RunDirectory, disk_told
 from gatekeeper.steps.purify import PURIFIED
 from gatekeeper.steps.workshop import Workshop
 from gatekeeper.training import Recipe, fine_tune, predictions
@@ -57,12 +57,15 @@ def demonstrate(out: Path, *, tell: Callable[[str], None] = lambda _: None) -> D
     """Make the victim in `out`, scan it, and compare with the truth.
 
     Raises:
-        UsageError: `out` holds something that is not a demo.
+        UsageError: `out` holds something already, or is no folder.
+        RunDirectoryError: `out` cannot be written.
         GatekeeperError: the victim did not learn its backdoor.
     """
-    if out.exists() and any(out.iterdir()):
-        message = f"{out} is not empty"
-        raise UsageError(message, hint="Remove it, or choose another --out.")
+    with disk_told(out):
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            message = f"{out} is not an empty folder"
+            raise UsageError(message, hint="Remove it, or choose another --out.")
+        out.mkdir(parents=True, exist_ok=True)
     images = handwriting()
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(SEED))
     train, clean = images.select(order[:TRAINED_ON]), images.select(order[TRAINED_ON:])
@@ -74,7 +77,8 @@ def demonstrate(out: Path, *, tell: Callable[[str], None] = lambda _: None) -> D
             f"the victim reached only accuracy {before[0]:.3f}, attack success {before[1]:.3f}"
         )
         raise GatekeeperError(message, hint="Report this with your versions of torch.")
-    _lay_out(out, victim, clean)
+    with disk_told(out):
+        _lay_out(out, victim, clean)
     job = Job(model=str(out / "candidate/model.pt"), out=str(out / "run"), data=str(out / "clean"))
     record = run(job, tell=tell)
     return _conclude(out, job, record)
@@ -99,7 +103,7 @@ def _truth(model: Model, clean: Images) -> tuple[float, float]:
 def _lay_out(out: Path, victim: Model, clean: Images) -> None:
     """Write the candidate as a stranger would send it, and the clean images as an owner would."""
     candidate = out / "candidate"
-    candidate.mkdir(parents=True)
+    candidate.mkdir()
     torch.save(victim.network.state_dict(), candidate / "model.pt")
     (candidate / "model.card.yaml").write_text(_CARD, encoding="utf-8")
     for number, (pixels, label) in enumerate(zip(clean.pixels, clean.labels, strict=True)):

@@ -11,17 +11,24 @@ from typing import Any
 from gatekeeper.resources import bundled
 
 _NAME = "gatekeeper_bundled_flow_gate"
-_QUIET = {
+_SETTINGS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
     "DO_NOT_TRACK": "1",
+    # Prefect starts its server with `python -m`, which would import from the working folder.
+    "PYTHONSAFEPATH": "1",
 }
 
 
-def load_gate() -> Callable[..., Any]:
-    """Give `flows/gate.py`'s `scan`, with Prefect's telemetry switched off before it loads."""
-    for name, value in _QUIET.items():
+def load_gate(*, quiet: bool = False) -> Callable[..., Any]:
+    """Give `flows/gate.py`'s `scan`, with Prefect's telemetry switched off before it loads.
+
+    `quiet` keeps what Prefect has to say off the terminal, not out of its own log.
+    """
+    for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
+    if quiet:
+        os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "ERROR"
     path = bundled("flows") / "gate.py"
     spec = importlib.util.spec_from_file_location(_NAME, path)
     if spec is None or spec.loader is None:

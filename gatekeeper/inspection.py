@@ -13,9 +13,7 @@ from gatekeeper.candidate.inspect import Inspection, inspect
 from gatekeeper.errors import CandidateError
 from gatekeeper.foreign_text import visible
 from gatekeeper.records import to_dict
-from gatekeeper.rules import RULES
-
-_BLOCKING = ("critical", "high")
+from gatekeeper.rules import BLOCKING, RULES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +28,7 @@ class Inspected:
     def state(self) -> str:
         """`blocked` outranks `unreadable` outranks `clean`."""
         findings = self.inspection.findings if self.inspection else ()
-        if any(finding.severity in _BLOCKING for finding in findings):
+        if any(finding.severity in BLOCKING for finding in findings):
             return "blocked"
         return "unreadable" if self.trouble else "clean"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-METHODS = ("auto", "ft-sam", "ft")
+METHODS = ("auto", "ft-sam", "awm", "super-ft", "fst", "ft")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +15,8 @@ class Job:
     out: str
     data: str | None = None
     verify_data: str | None = None
-    card: str | None = None  # given by the operator, therefore trusted
+    card: str | None = None
+    card_trusted: bool = True  # False where it may have come with the candidate
     policy: str = "default"
     method: str | None = None  # overrides the policy's
     device: str = "auto"

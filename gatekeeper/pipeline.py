@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from gatekeeper import __version__
+from gatekeeper.candidate.loading import own_code
+from gatekeeper.errors import UsageError
 from gatekeeper.job import Job
 from gatekeeper.records import GateRecord
 from gatekeeper.report import read_record
-from gatekeeper.rundir import RunDirectory
-from gatekeeper.steps.conclude import conclude
+from gatekeeper.rundir import RunDirectory, sha256_file
+from gatekeeper.steps.conclude import PUBLISHED, conclude
 from gatekeeper.steps.export import export
 from gatekeeper.steps.purify import purify
 from gatekeeper.steps.read import read
@@ -59,7 +61,11 @@ def check(job: Job) -> None:
     Raises:
         UsageError: policy, card, device or data are wrong.
     """
-    Workshop(job, RunDirectory(Path(job.out))).check()
+    try:
+        Workshop(job, RunDirectory(Path(job.out))).check()
+    except OSError as error:
+        message = f"cannot look at {error.filename}: {error.strerror}"
+        raise UsageError(message, hint="Check the paths that you gave.") from None
 
 
 def begin(job: Job, room: RunDirectory, tell: Callable[[str], None]) -> Workshop:
@@ -73,10 +79,16 @@ def begin(job: Job, room: RunDirectory, tell: Callable[[str], None]) -> Workshop
 
 def take(name: str, work: Workshop) -> bool:
     """Take one step, unless it is done with the same inputs; tell whether it was taken."""
-    key = _key(name, work)
+    try:
+        key = _key(name, work)
+    except BaseException:
+        _withdraw(work)
+        raise
     if work.room.is_done(name, key):
         work.tell(f"{name}: kept from the earlier run")
         return False
+    _withdraw(work)
+    work.room.forget(list(STEPS)[list(STEPS).index(name) :])
     work.tell(name)
     work.notes.errors.clear()
     work.notes.skipped.clear()
@@ -92,6 +104,11 @@ def take(name: str, work: Workshop) -> bool:
     return True
 
 
+def _withdraw(work: Workshop) -> None:
+    """Take back an earlier verdict: what is about to happen may end before there is a new one."""
+    work.room.remove(PUBLISHED)
+
+
 def _key(name: str, work: Workshop) -> str:
     """Digest what the step depends on: the job, its files by content, and the step before."""
     order = list(STEPS)
@@ -100,8 +117,9 @@ def _key(name: str, work: Workshop) -> str:
     given: dict[str, Any] = {
         "step": name,
         "tool": __version__,
-        "candidate": work.model_digest,
+        "candidate": _model_digest(work),
         "card": work.card.sha256,
+        "code": _code_digest(work),
         "policy": work.policy.sha256,
         "method": work.job.method,
         "seed": work.job.seed,
@@ -114,3 +132,16 @@ def _key(name: str, work: Workshop) -> str:
     if given["earlier"]:
         given["earlier"].pop("seconds")
     return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()
+
+
+def _model_digest(work: Workshop) -> str:
+    try:
+        return work.model_digest
+    except OSError:
+        return ""  # the first step says why it cannot be read
+
+
+def _code_digest(work: Workshop) -> str | None:
+    """Digest the operator's own file that builds the network, where the card names one."""
+    path = own_code(work.card)
+    return sha256_file(path) if path is not None and path.is_file() else None

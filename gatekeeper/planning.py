@@ -8,7 +8,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from gatekeeper.config import Config, find_config
+from gatekeeper.config import Config, came_with, find_config
 from gatekeeper.errors import CandidateError, UsageError
 from gatekeeper.job import METHODS, Job
 from gatekeeper.policy import read_policy
@@ -40,9 +40,10 @@ def plan(model: Path, **given: Any) -> Job:
         message = f"no purification method {method!r}"
         raise UsageError(message, hint=f"Use one of: {', '.join(METHODS)}.")
     read_policy(str(chosen["policy"]))
+    trusted = "card" in given or not came_with(model, Path.cwd())
     out = chosen.pop("out", None) or _default_out(config, model)
     texts = {name: _text(value) for name, value in chosen.items()}
-    return Job(model=str(model), out=str(out), **texts)
+    return Job(model=str(model), out=str(out), card_trusted=trusted, **texts)
 
 
 def _text(value: Any) -> Any:
@@ -56,6 +57,9 @@ def _card(config: Config, model: Path) -> Path | None:
 
 def _default_out(config: Config, model: Path) -> Path:
     root = config.out or Path("gatekeeper-runs")
-    digest = sha256_file(model)[:8] if model.is_file() else "unread"
+    try:
+        digest = sha256_file(model)[:8] if model.is_file() else "unread"
+    except OSError:
+        digest = "unread"  # the scan says why
     name = re.sub(r"[^A-Za-z0-9._-]", "_", model.stem)[:80].lstrip(".-") or "model"
     return root / f"{name}-{digest}"

@@ -6,6 +6,9 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from gatekeeper.foreign_text import visible
+from gatekeeper.terminal import discard
+
 
 @contextmanager
 def progress(*, quiet: bool) -> Iterator[Callable[[str], None]]:
@@ -16,19 +19,22 @@ def progress(*, quiet: bool) -> Iterator[Callable[[str], None]]:
     from rich.console import Console
     from rich.markup import escape
 
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    class Patient(Console):
+        """Goes on without listeners, where rich would end the process with our REJECT."""
+
+        def on_broken_pipe(self) -> None:
+            self.quiet = True
+            discard(sys.stderr)
+
+    console = Patient(stderr=True, highlight=False, soft_wrap=True)
     if not sys.stderr.isatty():
-        yield lambda line: console.print(_printable(line), markup=False)
+        # Names inside a candidate may hold escape sequences.
+        yield lambda line: console.print(visible(line), markup=False)
         return
     with console.status("starting") as status:
 
         def tell(line: str) -> None:
-            console.print(f"[dim]·[/dim] {escape(_printable(line))}")
-            status.update(escape(_printable(line)))
+            console.print(f"[dim]·[/dim] {escape(visible(line))}")
+            status.update(escape(visible(line)))
 
         yield tell
-
-
-def _printable(line: str) -> str:
-    """Names inside a candidate may hold escape sequences."""
-    return "".join(sign if sign.isprintable() else "�" for sign in line)

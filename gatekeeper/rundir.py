@@ -7,7 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -47,15 +47,9 @@ class RunDirectory:
             RunDirectoryError: it cannot be written, or another run holds it.
         """
         room = cls(path)
-        with _told(path):
+        with disk_told(path):
             path.mkdir(parents=True, exist_ok=True)
-            strangers = [entry.name for entry in path.iterdir() if entry.name != _LOCK]
-            if strangers and not resume:
-                message = f"{path} is not empty"
-                raise UsageError(message, hint="Add --resume, or choose another --out.")
-            if strangers and not (path / _STATE).exists():
-                message = f"{path} holds files, but no run of gatekeeper"
-                raise UsageError(message, hint="Choose another --out; nothing was touched.")
+            _check_content(path, resume=resume)
             lock = (path / _LOCK).open("w")
         with lock:
             try:
@@ -65,7 +59,9 @@ class RunDirectory:
                 raise RunDirectoryError(
                     message, hint="Wait for it, or choose another --out."
                 ) from None
-            with _told(path):
+            with disk_told(path):
+                # Another run may have come, and gone, since the first look.
+                _check_content(path, resume=resume)
                 for partial in path.glob(".*.partial"):
                     partial.unlink()
                 if not (path / _STATE).exists():
@@ -84,7 +80,7 @@ class RunDirectory:
             RunDirectoryError: the disk is full or the directory is read-only.
         """
         partial = self.path / f".{name}.partial"
-        with _told(self.path):
+        with disk_told(self.path):
             try:
                 yield partial
                 with partial.open("rb+") as written:
@@ -121,14 +117,40 @@ class RunDirectory:
             raise RunDirectoryError(message, hint="Start again in another --out.") from None
 
     def is_done(self, step: str, key: str) -> bool:
-        """Tell whether `step` finished with these very inputs and its files are unharmed."""
+        """Tell whether `step` finished with these very inputs, no error, and unharmed files.
+
+        An error may have been the machine's (memory, time), so it is never kept.
+        """
         entry = self.state().get(step)
-        if entry is None or entry.key != key:
+        if entry is None or entry.key != key or entry.notes.get("errors"):
             return False
         return all(
             self.file(name).is_file() and sha256_file(self.file(name)) == digest
             for name, digest in entry.files.items()
         )
+
+    def forget(self, steps: Iterable[str]) -> None:
+        """Remove what `steps` wrote, then that they are done: what a kill leaves is redone.
+
+        Raises:
+            RunDirectoryError: a file cannot be removed, or the state was damaged from outside.
+        """
+        state = self.state()
+        gone = [state.pop(step) for step in steps if step in state]
+        if gone:
+            self.remove(name for entry in gone for name in entry.files)
+            self.write_json(_STATE, {name: asdict(entry) for name, entry in state.items()})
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove files of the run, where they are there.
+
+        Raises:
+            RunDirectoryError: the directory is read-only.
+        """
+        with disk_told(self.path):
+            for name in names:
+                # Only the last part: a state damaged from outside names no other folder's files.
+                self.file(Path(name).name).unlink(missing_ok=True)
 
     def finish(
         self,
@@ -152,9 +174,23 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def _check_content(path: Path, *, resume: bool) -> None:
+    strangers = [entry.name for entry in path.iterdir() if entry.name != _LOCK]
+    if strangers and not resume:
+        message = f"{path} is not empty"
+        raise UsageError(message, hint="Add --resume, or choose another --out.")
+    if strangers and not (path / _STATE).exists():
+        message = f"{path} holds files, but no run of gatekeeper"
+        raise UsageError(message, hint="Choose another --out; nothing was touched.")
+
+
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Turn what the disk refuses into one line."""
+def disk_told(path: Path) -> Iterator[None]:
+    """Turn what the disk refuses for `path` into one line.
+
+    Raises:
+        RunDirectoryError: with what the system said.
+    """
     try:
         yield
     except OSError as error:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from gatekeeper.config import Config, find_config
-from gatekeeper.errors import CandidateError, ConfigError, UsageError
+from gatekeeper.errors import CandidateError, CardError, ConfigError, UsageError
+from gatekeeper.pipeline import run
 from gatekeeper.planning import plan
 
 TEXT = """\
@@ -136,3 +138,55 @@ def test_the_run_directory_has_a_plain_name(
     assert out.name.replace("_", "").replace("-", "").replace(".", "").isalnum()
     assert not out.name.startswith(("-", "."))
     assert len(out.name) <= 100
+
+
+CARD = "architecture: nets.py:make\nnum_classes: 2\n"
+
+
+def cloned(root: Path) -> Path:
+    """A stranger's repository, which brings a configuration, a card and the code it names."""
+    (root / "gatekeeper.yaml").write_text('cards: { "*.pt": card.yaml }\n')
+    (root / "card.yaml").write_text(CARD)
+    (root / "nets.py").write_text(
+        "from pathlib import Path\nPath(__file__).with_name('ran').touch()\n"
+    )
+    (root / "model.pt").write_bytes(b"weights")
+    return root / "model.pt"
+
+
+@pytest.mark.parametrize("start", [".", "docs"])
+def test_a_configuration_that_came_with_the_candidate_may_not_name_code(
+    tmp_path: Path, start: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = cloned(tmp_path)
+    (tmp_path / "docs").mkdir()
+    monkeypatch.chdir(tmp_path / start)
+    with pytest.raises(CardError, match="is not run") as refused:
+        run(plan(Path(os.path.relpath(model)), out=tmp_path / "run"))
+    assert "GATEKEEPER_CONFIG" in refused.value.hint
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_link_does_not_make_a_strangers_configuration_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "link.pt").symlink_to(cloned(tmp_path / "theirs"))
+    monkeypatch.chdir(tmp_path / "theirs")
+    assert not plan(tmp_path / "link.pt").card_trusted
+    assert not plan(Path("model.pt")).card_trusted
+
+
+def test_the_operators_configuration_may_name_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a folder above the candidate's, or named by the operator, or with a card of their own."""
+    model = cloned(tmp_path)
+    (tmp_path / "incoming").mkdir()
+    below = model.rename(tmp_path / "incoming/model.pt")
+    monkeypatch.chdir(tmp_path)
+    assert plan(below).card_trusted
+    model.write_bytes(b"weights")
+    assert plan(model, card=tmp_path / "card.yaml").card_trusted
+    monkeypatch.setenv("GATEKEEPER_CONFIG", "gatekeeper.yaml")
+    assert plan(model).card_trusted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from gatekeeper.candidate.networks import mlp
 from gatekeeper.errors import StepError
-from gatekeeper.export import export, parity, predictions
+from gatekeeper.export import _strip, export, parity, predictions
 from gatekeeper.model import Images, Model
 from gatekeeper.records import InputSpec
 
@@ -132,3 +133,64 @@ def test_what_cannot_be_exported_is_said_and_leaves_no_file(
     assert told.value.hint
     assert list(tmp_path.iterdir()) == []
     assert capfd.readouterr().out == ""  # stdout carries the result alone
+
+
+def invalid(program: object, *_: object, **__: object) -> None:
+    raise onnx.checker.ValidationError("No Op registered\nfor Wilful")
+
+
+def unserialisable(*_: object, **__: object) -> None:
+    raise ValueError("Message onnx.ModelProto exceeds maximum protobuf size of 2GB")
+
+
+@pytest.mark.parametrize("fault", [invalid, unserialisable])
+def test_an_export_that_is_no_valid_onnx_ends_this_step_alone(
+    fault: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx.checker, "check_model", fault)
+    model = grey(nn.Flatten(), nn.Linear(784, 10))
+    with pytest.raises(StepError, match="no valid ONNX") as told:
+        export(model, tmp_path / "model.onnx", metadata={})
+    assert "\n" not in str(told.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_onnxruntime_cannot_load_or_run_ends_this_step_alone(
+    exported: Path, tmp_path: Path, clean_model: Model
+) -> None:
+    (tmp_path / "broken.onnx").write_bytes(exported.read_bytes()[:1000])
+    with pytest.raises(StepError, match="cannot load the export"):
+        parity(clean_model, tmp_path / "broken.onnx", noise())
+    # The file wants 32 x 32.
+    with pytest.raises(StepError, match="cannot run the export"):
+        predictions(exported, noise())
+
+
+def traced(graph: onnx.GraphProto | onnx.FunctionProto) -> None:
+    """Leave a trace of the machine wherever ONNX has room for one."""
+    for part in (graph, *graph.node, *graph.value_info, *graph.node[0].attribute):
+        part.doc_string = "/home/me/secret.py"
+        if not isinstance(part, onnx.AttributeProto):
+            part.metadata_props.add(key="trace", value="/home/me/secret.py")
+
+
+def test_no_trace_stays_in_the_graphs_inside_of_a_graph() -> None:
+    """As `torch.cond` exports them: the branches of an If are graphs of their own."""
+    value = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])
+    node = onnx.helper.make_node("Constant", [], ["y"], value_float=1.0)
+    inner = onnx.helper.make_graph([node], "then", [], [value], value_info=[value])
+    outer = onnx.helper.make_node("If", ["c"], ["y"], then_branch=inner, else_branch=inner)
+    wanted = onnx.helper.make_tensor_value_info("c", onnx.TensorProto.BOOL, [])
+    graph = onnx.helper.make_graph([outer], "main", [wanted], [value])
+    domain = onnx.helper.make_opsetid("", 18)
+    function = onnx.helper.make_function("own", "f", ["c"], ["y"], [outer], [domain])
+    model = onnx.helper.make_model(graph, functions=[function], opset_imports=[domain])
+    for each in (model.graph, model.functions[0]):
+        traced(each)
+        for attribute in each.node[0].attribute:
+            traced(attribute.g)
+            attribute.g.output[0].doc_string = "/home/me/secret.py"
+    assert b"secret" in model.SerializeToString()
+    _strip(model)
+    assert b"secret" not in model.SerializeToString()
+    onnx.checker.check_model(model)

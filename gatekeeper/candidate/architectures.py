@@ -159,11 +159,18 @@ def _torchvision(name: str, num_classes: int) -> nn.Module:
 
 
 def _timm(name: str, spec: InputSpec, num_classes: int) -> nn.Module:
+    if set(name) & set(":/"):
+        message = f"timm:{name} names a place to load from, not a network of timm's own"
+        raise CardError(message, hint="Use a name from timm.list_models().")
     if importlib.util.find_spec("timm") is None:
         message = f"timm:{name} needs the package timm, which is not installed"
-        raise CardError(message, hint="Install timm beside gatekeeper.")
+        raise CardError(message, hint="pip install 'gatekeeper-models[timm]'")
     import timm
 
+    # timm downloads what `hf-hub:OWNER/NAME` names, and reads what `local-dir:` does.
+    if name not in timm.list_models():
+        message = f"timm has no network {name!r}"
+        raise CardError(message, hint="See timm.list_models(); no tags and no places.")
     try:
         network: nn.Module = timm.create_model(
             name, pretrained=False, num_classes=num_classes, in_chans=spec.size[0]

@@ -9,9 +9,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import BinaryIO
 
-_LOCAL = struct.Struct("<4s5H3I2H")
+MAGIC = b"PK\x03\x04"
+LOCAL = struct.Struct("<4s5H3I2H")  # the header before each member
 _END = struct.Struct("<4s4H2IH")
-_MOST_MEMBERS = 50_000
+MOST_MEMBERS = 50_000
 _MOST_DIRECTORY = 16 << 20  # bytes: room for that many names
 _MOST_GROWTH, _FREE_GROWTH = 4, 16 << 20  # bytes inflated, by bytes of the file and beyond
 _CHUNK = 1 << 16
@@ -129,18 +130,18 @@ def _check_directory(stream: BinaryIO, size: int) -> None:
     # The zip64 record, where there is one, stands before its locator, which stands here.
     if tail[place - 20 : place - 16] == b"PK\x06\x07" and place >= 76:
         declared, length = struct.unpack_from("<2Q", tail, place - 76 + 32)
-    if declared > _MOST_MEMBERS or length > _MOST_DIRECTORY:
+    if declared > MOST_MEMBERS or length > _MOST_DIRECTORY:
         message = (
             f"the archive declares {declared:,} members in a directory of {length:,} bytes, more "
-            f"than {_MOST_MEMBERS:,} or {_MOST_DIRECTORY:,}"
+            f"than {MOST_MEMBERS:,} or {_MOST_DIRECTORY:,}"
         )
         raise ArchiveError(message)
 
 
 def _check_sizes(infos: list[zipfile.ZipInfo], size: int) -> None:
     """Refuse bombs by what they declare; `content` gives nobody more than that."""
-    if len(infos) > _MOST_MEMBERS:
-        message = f"the archive has {len(infos):,} members, more than {_MOST_MEMBERS:,}"
+    if len(infos) > MOST_MEMBERS:
+        message = f"the archive has {len(infos):,} members, more than {MOST_MEMBERS:,}"
         raise ArchiveError(message)
     if sum(info.compress_size for info in infos) > size:
         message = "the members of the archive overlap"
@@ -169,11 +170,11 @@ def _member(
     if (info.external_attr >> 16) & 0o170000 == 0o120000:
         hostile.append(f"member {name!r} is a link")
     stream.seek(info.header_offset)
-    header = stream.read(_LOCAL.size)
-    if len(header) < _LOCAL.size or header[:4] != b"PK\x03\x04":
+    header = stream.read(LOCAL.size)
+    if len(header) < LOCAL.size or header[:4] != MAGIC:
         odd.append(f"member {name!r} has no local header")
         return None
-    fields = _LOCAL.unpack(header)
+    fields = LOCAL.unpack(header)
     local = stream.read(fields[9])
     if local not in (name.encode("utf-8", "replace"), name.encode("cp437", "replace")):
         odd.append(f"member {name!r} is called {local[:80]!r} in its local header")
@@ -181,7 +182,7 @@ def _member(
         odd.append(f"member {name!r} is encrypted or has odd flags")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         odd.append(f"member {name!r} is compressed by method {info.compress_type}")
-    start = info.header_offset + _LOCAL.size + fields[9] + fields[10]
+    start = info.header_offset + LOCAL.size + fields[9] + fields[10]
     if start + info.compress_size > size:
         odd.append(f"member {name!r} reaches beyond the end of the file")
         return None

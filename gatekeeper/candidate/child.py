@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import encodings.cp437
 import encodings.latin_1  # noqa: F401 - zip names and old pickles need them
+import errno
 import json
 import mmap
 import os
@@ -21,6 +22,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 # Imported before the rights go: nothing can be opened afterwards.
 from gatekeeper.candidate import confinement, safetensors_file, state, torchfile
 from gatekeeper.candidate.archive import ArchiveError
+
+# A machine that is too small or broken says nothing about the candidate.
+_MACHINE = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}
+    | {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
+)
 
 
 def parse(source: BinaryIO, out: BinaryIO, kind: str, key: str | None) -> dict[str, Any]:
@@ -41,6 +48,16 @@ def parse(source: BinaryIO, out: BinaryIO, kind: str, key: str | None) -> dict[s
     return {"key": found, "prefix": prefix}
 
 
+def fault(error: OSError, size: int) -> str:
+    """Say whose fault an error is, the machine's or that of a candidate of `size` bytes."""
+    if error.errno == errno.EFBIG:
+        # Our own limit is measured by the candidate; a lower one was inherited.
+        machines = confinement.output_limit() < confinement.most_output(size)
+    else:
+        machines = error.errno in _MACHINE
+    return "environment" if machines else "unsupported"
+
+
 def main() -> None:
     """Confine this process, then parse."""
     source_fd, out_fd, kind, key, size = sys.argv[1:6]
@@ -59,6 +76,8 @@ def main() -> None:
         answer = {"unsupported": str(error)[:500]}
     except MemoryError:
         answer = {"unsupported": "it needs more memory than the quarantine gives"}
+    except OSError as error:
+        answer = {fault(error, int(size)): f"{error.strerror or error}"[:500]}
     except Exception as error:
         answer = {"unsupported": f"it cannot be parsed ({type(error).__name__}: {error})"[:500]}
     print(json.dumps(answer | {"protections": protections}))  # noqa: T201 - its answer

@@ -24,7 +24,7 @@ def confine(size: int) -> list[str]:
     """
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_CPU, _SECONDS + size // (50 << 20))
-    _limit(resource.RLIMIT_FSIZE, 4 * size + _BASE_OUTPUT)
+    _limit(resource.RLIMIT_FSIZE, most_output(size))
     _limit(resource.RLIMIT_AS, _used_address_space() + _BASE_MEMORY + 3 * size)
     protections = ["own process", "empty environment", "resource limits"]
     if not sys.platform.startswith("linux"):
@@ -38,6 +38,17 @@ def confine(size: int) -> list[str]:
             protections.append("no file can be opened (Landlock)")
     _limit(resource.RLIMIT_NOFILE, 16)
     return protections
+
+
+def most_output(size: int) -> int:
+    """Bytes that a candidate of `size` bytes may grow to."""
+    return 4 * size + _BASE_OUTPUT
+
+
+def output_limit() -> int:
+    """Bytes that this process may write into one file, by whoever limited it most."""
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    return sys.maxsize if limit == resource.RLIM_INFINITY else limit
 
 
 def _limit(what: int, value: int) -> None:

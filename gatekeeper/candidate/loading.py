@@ -36,27 +36,35 @@ def load(weights: Path, card: Card, *, classes: tuple[str, ...] | None = None) -
         classes: names to use where the card has none.
 
     Raises:
-        CardError: the tensors do not fit; the first that differ are named.
+        CardError: the tensors do not fit, and the first that differ are named; or the network
+            does not give one row of logits for each image.
     """
     shapes = read_shapes(weights)
     name = card.architecture or _inferred(shapes)
     names = _classes(card, shapes, classes)
     spec = card.spec or default_input(name, shapes)
-    resolved = _resolve(name, card)
-    own_code = ".py:" in resolved
-    with nullcontext() if own_code else weightless():
+    own = _own_file(name, card)
+    resolved = f"{own}:{name.rpartition(':')[2]}" if own else name
+    with nullcontext() if own else weightless():
         network = build(resolved, spec, len(names), trusted=card.trusted).float()
     tensors = _tensors(weights, network)
     _check(name, network, tensors)
     # Copied where the network's own code may tie weights, which assigning would part.
-    network.load_state_dict(tensors, assign=not own_code)
-    if own_code:
+    network.load_state_dict(tensors, assign=own is None)
+    if own:
         _check_ties(name, network, tensors)
     for parameter in network.parameters():
         parameter.requires_grad_(True)
-    return Model(
+    model = Model(
         network=network.eval(), input=spec, classes=names, architecture=name, output=card.output
     )
+    _probe(model)
+    return model
+
+
+def own_code(card: Card) -> Path | None:
+    """Name the operator's own file that builds the network; None where the card names none."""
+    return _own_file(card.architecture or "", card)
 
 
 def read_shapes(weights: Path) -> dict[str, tuple[int, ...]]:
@@ -123,12 +131,12 @@ def _classes(
     return tuple(str(number) for number in range(count))
 
 
-def _resolve(name: str, card: Card) -> str:
+def _own_file(name: str, card: Card) -> Path | None:
     """Let a factory's file count from the card's folder."""
-    file, _, factory = name.rpartition(":")
-    if not file.endswith(".py") or card.path is None:
-        return name
-    return f"{Path(card.path).resolve().parent / file}:{factory}"
+    file = name.rpartition(":")[0]
+    if not file.endswith(".py"):
+        return None
+    return Path(card.path).resolve().parent / file if card.path else Path(file)
 
 
 def _tensors(weights: Path, network: nn.Module) -> dict[str, Tensor]:
@@ -182,6 +190,26 @@ def _check_ties(name: str, network: nn.Module, tensors: dict[str, Tensor]) -> No
         if not torch.equal(tensor.nan_to_num(), tensors[key].nan_to_num()):
             message = f"{name} ties {key} to another tensor, and the file has two different ones"
             raise CardError(message, hint="Correct the architecture in the card.")
+
+
+def _probe(model: Model) -> None:
+    """Show the network two blank images: every later step takes its answer for granted."""
+    wanted = (2, len(model.classes))
+    shown = f"{model.architecture}, shown two images of size {model.input.size},"
+    hint = "Correct architecture, input.size or classes in the card."
+    try:
+        with torch.no_grad():
+            answer: object = model.network(torch.zeros(2, *model.input.size))
+    except Exception as error:
+        first = (str(error).strip().splitlines() or [""])[0]
+        message = f"{shown} fails: {type(error).__name__}: {first[:200]}"
+        raise CardError(message, hint=hint) from error
+    if not isinstance(answer, Tensor):
+        message = f"{shown} answers with a {type(answer).__name__}, not with a tensor {wanted}"
+        raise CardError(message, hint="Let its factory give a network that returns logits alone.")
+    if tuple(answer.shape) != wanted:
+        message = f"{shown} answers with {tuple(answer.shape)}, not with {wanted}"
+        raise CardError(message, hint=hint)
 
 
 def _kind(tensor: Tensor) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from gatekeeper.candidate import safetensors_file
-from gatekeeper.errors import CandidateError
+from gatekeeper.errors import CandidateError, RunDirectoryError
 
 _CHILD = Path(__file__).with_name("child.py")
 _SECONDS = 60.0
@@ -24,7 +24,18 @@ _ANSWER = 100_000  # bytes
 READABLE = frozenset({"torch-zip", "torch-legacy", "safetensors"})
 
 
-class MalformedTensorError(CandidateError):
+class QuarantineError(CandidateError):
+    """The file was not parsed; `protections` were in force while the child tried."""
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, protections: tuple[str, ...] = ()
+    ) -> None:
+        """Keep what the child said of itself; nothing where it never answered."""
+        super().__init__(message, hint=hint)
+        self.protections = protections
+
+
+class MalformedTensorError(QuarantineError):
     """The file describes tensors that no honest file has; a finding, not a mere doubt."""
 
     hint = "Do not load this file anywhere."
@@ -47,59 +58,73 @@ def extract(
 
     Raises:
         MalformedTensorError: a tensor does not fit its storage.
-        CandidateError: it cannot be parsed, within bounds of time and memory.
+        QuarantineError: it cannot be parsed, within bounds of time and memory.
+        RunDirectoryError: the machine failed (disk full, no more processes), not the file.
     """
     if kind not in READABLE:
         message = f"a file of kind {kind} is not parsed"
-        raise CandidateError(message)
+        raise QuarantineError(message)
     with out.open("wb") as written:
         answer = _ask(stream, written, kind, weights_key)
-    if problem := answer.get("malformed"):
-        message = f"the file is malformed: {problem}"
-        raise MalformedTensorError(message)
-    if problem := answer.get("unsupported"):
-        message = f"the file cannot be read: {problem}"
-        raise CandidateError(message)
+    protections = tuple(str(line) for line in answer.get("protections", []))
+    _refuse(answer, protections)
     try:
         with out.open("rb") as read:
             tensors = safetensors_file.check(read)
     except safetensors_file.SafetensorsError as error:
         message = f"the quarantine's answer is damaged: {error}"
-        raise CandidateError(message) from None
+        raise QuarantineError(message, protections=protections) from None
     if not tensors:
         message = "the file holds no tensor"
-        raise CandidateError(message)
+        raise QuarantineError(message, protections=protections)
     return Extraction(
         tensors=tensors,
-        protections=tuple(str(line) for line in answer.get("protections", [])),
+        protections=protections,
         weights_key=answer.get("key"),
         prefix=str(answer.get("prefix", "")),
     )
 
 
+def _refuse(answer: dict[str, Any], protections: tuple[str, ...]) -> None:
+    """Raise what the child could not do."""
+    if problem := answer.get("environment"):
+        message = f"the machine failed while the file was read: {problem}"
+        raise RunDirectoryError(message)
+    if problem := answer.get("malformed"):
+        message = f"the file is malformed: {problem}"
+        raise MalformedTensorError(message, protections=protections)
+    if problem := answer.get("unsupported"):
+        message = f"the file cannot be read: {problem}"
+        raise QuarantineError(message, protections=protections)
+
+
 def _ask(stream: BinaryIO, out: BinaryIO, kind: str, key: str | None) -> dict[str, Any]:
     """Run the child; whatever it does other than answer is a failure to parse."""
     size = os.fstat(stream.fileno()).st_size
-    # A descriptor of its own: read-only, and with a position that is not ours.
-    source = os.open(f"/proc/self/fd/{stream.fileno()}", os.O_RDONLY)
     try:
-        words = [str(source), str(out.fileno()), kind, key or "", str(size)]
-        done = subprocess.run(
-            [sys.executable, "-I", "-B", str(_CHILD), *words],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            env={"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-            pass_fds=(source, out.fileno()),
-            cwd="/",
-            start_new_session=True,
-            timeout=_SECONDS + size / _BYTES_PER_SECOND,
-            check=False,
-        )
+        # A descriptor of its own: read-only, and with a position that is not ours.
+        source = os.open(f"/proc/self/fd/{stream.fileno()}", os.O_RDONLY)
+        try:
+            words = [str(source), str(out.fileno()), kind, key or "", str(size)]
+            done = subprocess.run(
+                [sys.executable, "-I", "-B", str(_CHILD), *words],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                env={"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+                pass_fds=(source, out.fileno()),
+                cwd="/",
+                start_new_session=True,
+                timeout=_SECONDS + size / _BYTES_PER_SECOND,
+                check=False,
+            )
+        finally:
+            os.close(source)
     except subprocess.TimeoutExpired:
         message = "parsing the file took too long and was stopped"
-        raise CandidateError(message) from None
-    finally:
-        os.close(source)
+        raise QuarantineError(message) from None
+    except OSError as error:
+        message = f"the quarantine could not be started: {error.strerror}"
+        raise RunDirectoryError(message, hint="Mend the machine, then add --resume.") from error
     return _answer(done)
 
 
@@ -109,8 +134,8 @@ def _answer(done: subprocess.CompletedProcess[bytes]) -> dict[str, Any]:
     except ValueError:
         reason = f"signal {-done.returncode}" if done.returncode < 0 else f"exit {done.returncode}"
         message = f"parsing the file ended the quarantine ({reason})"
-        raise CandidateError(message) from None
+        raise QuarantineError(message) from None
     if not isinstance(answer, dict) or done.returncode != 0:
         message = "the quarantine gave no answer"
-        raise CandidateError(message)
+        raise QuarantineError(message)
     return answer

@@ -7,13 +7,13 @@ from typing import BinaryIO
 
 from gatekeeper.candidate.inspect import Inspection, inspect_stream, private_copy
 from gatekeeper.candidate.loading import non_finite
-from gatekeeper.candidate.quarantine import MalformedTensorError, extract
+from gatekeeper.candidate.quarantine import MalformedTensorError, QuarantineError, extract
 from gatekeeper.errors import CandidateError, StepError
 from gatekeeper.records import Artifact, Finding, to_dict
+from gatekeeper.rules import BLOCKING
 from gatekeeper.steps.workshop import Workshop
 
 WEIGHTS = "weights.safetensors"
-_BLOCKING = frozenset({"critical", "high"})
 
 
 def read(work: Workshop) -> list[str]:
@@ -40,7 +40,7 @@ def _parse(
 ) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
     """Let the quarantine child write the weights; say why where it may not or cannot."""
     findings = inspection.findings
-    if any(finding.severity in _BLOCKING for finding in findings):
+    if any(finding.severity in BLOCKING for finding in findings):
         work.notes.skipped.append("The file was not parsed: a static finding forbids it.")
         return findings, ()
     if inspection.unreadable:
@@ -54,10 +54,10 @@ def _parse(
         malformed = Finding(
             rule_id="malformed-tensor", screen="quarantine", severity="critical", message=str(error)
         )
-        return (*findings, malformed), ()
-    except CandidateError as error:
+        return (*findings, malformed), error.protections
+    except QuarantineError as error:
         work.notes.errors.append(_line(str(error), error.hint))
-        return findings, ()
+        return findings, error.protections
     return findings, extraction.protections
 
 

@@ -12,7 +12,7 @@ import torch
 
 from gatekeeper.candidate.loading import load
 from gatekeeper.card import EMPTY, Card, beside, read_card
-from gatekeeper.data import is_there, read_images, split
+from gatekeeper.data import is_there, read_images, split, without
 from gatekeeper.errors import CardError, DataError, StepError, UsageError
 from gatekeeper.job import Job
 from gatekeeper.model import Images, Model
@@ -21,6 +21,10 @@ from gatekeeper.records import DataRecord
 from gatekeeper.rundir import RunDirectory, sha256_file
 
 PURIFY_SHARE = 0.4
+_NEAR = (
+    "The gatekeeper.yaml that names it lies beside the candidate, so it may be a stranger's: "
+    "where it is yours, say GATEKEEPER_CONFIG=FILE."
+)
 # 29 single-target backdoors needed 0.001 to 0.016 of the image, 36 clean networks 0.016 to 0.07.
 DEFAULT_TRIGGER_AREA = 0.015
 
@@ -63,7 +67,7 @@ class Workshop:
     def card(self) -> Card:
         """The operator's card, else the one that came with the candidate, else an empty one."""
         if self.job.card:
-            return read_card(Path(self.job.card), trusted=True)
+            return self._given_card(Path(self.job.card))
         found = beside(Path(self.job.model))
         return read_card(found, trusted=False) if found else EMPTY
 
@@ -146,15 +150,20 @@ class Workshop:
             purify = images
             verify, second = read_images(self.job.verify_data, model.input, classes=images.classes)
             digest = hashlib.sha256(f"{digest}:{second}".encode()).hexdigest()
+        fresh = without(verify, purify)
+        if not len(fresh):
+            message = "every verification image is also an image to purify on"
+            raise DataError(message, hint="Give other images with --verify-data.")
         record = DataRecord(
             path=self.job.data,
             sha256=digest,
-            samples=len(purify) + len(verify),
+            samples=len(purify) + len(fresh),
             classes=images.classes,
             purify=len(purify),
-            verify=len(verify),
+            verify=len(fresh),
+            shared=len(verify) - len(fresh),
         )
-        return CleanData(purify=purify, verify=verify, record=record)
+        return CleanData(purify=purify, verify=fresh, record=record)
 
     @cached_property
     def candidate(self) -> Model:
@@ -180,6 +189,14 @@ class Workshop:
         """Draw the seed of one step from the run's, so that steps can be repeated alone."""
         digest = hashlib.sha256(f"{self.job.seed}:{purpose}".encode()).digest()
         return int.from_bytes(digest[:4], "big") & 0x7FFFFFFF
+
+    def _given_card(self, path: Path) -> Card:
+        try:
+            return read_card(path, trusted=self.job.card_trusted)
+        except CardError as error:
+            if self.job.card_trusted:
+                raise
+            raise CardError(str(error), hint=f"{error.hint} {_NEAR}") from None
 
     def _folder_classes(self) -> tuple[str, ...] | None:
         if self.job.data is None or not Path(self.job.data).is_dir():

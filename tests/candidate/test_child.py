@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -12,9 +13,9 @@ import pytest
 import torch
 from forged import HARMLESS, checkpoint
 
-from gatekeeper.candidate import quarantine
+from gatekeeper.candidate import child, confinement, quarantine
 from gatekeeper.candidate.quarantine import extract
-from gatekeeper.errors import CandidateError, GatekeeperError
+from gatekeeper.errors import CandidateError, GatekeeperError, RunDirectoryError
 
 CHILD = Path(quarantine.__file__).with_name("child.py")
 # Tries, one after the other, what a parser that fell into strange hands might try.
@@ -131,7 +132,7 @@ def test_endless_work_ends_by_the_limit_on_processor_time(tmp_path: Path) -> Non
         check=False,
     )
     last = done.stderr.splitlines()[-1]
-    assert "CandidateError: parsing the file ended the quarantine (signal" in last
+    assert "QuarantineError: parsing the file ended the quarantine (signal" in last
 
 
 @pytest.mark.parametrize("content", [b"", b"x", b"PK\x03\x04", b"\x80\x02.", bytes(100)])
@@ -144,3 +145,40 @@ def test_whatever_the_child_meets_the_error_is_our_own(
         parsed(tmp_path / "model.pt", kind)
     assert refused.value.exit_code == 3
     assert "\n" not in str(refused.value)
+
+
+def test_a_full_disk_is_the_machines_fault_and_not_the_candidates(tmp_path: Path) -> None:
+    torch.save({"w": torch.rand(100_000)}, tmp_path / "model.pt")
+    with (tmp_path / "model.pt").open("rb") as stream, pytest.raises(RunDirectoryError) as told:
+        extract(stream, "torch-zip", Path("/dev/full"))
+    assert told.value.exit_code == 3
+    assert "No space left" in str(told.value)
+    assert "Ask its maker" not in told.value.hint
+
+
+def test_a_machine_without_processes_is_told(
+    weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(quarantine.subprocess, "run", refused)
+    with pytest.raises(RunDirectoryError, match="could not be started"):
+        parsed(weights)
+
+
+@pytest.mark.parametrize(
+    ("code", "limit", "whose"),
+    [
+        (errno.ENOSPC, 1 << 40, "environment"),
+        (errno.EMFILE, 1 << 40, "environment"),
+        (errno.EINVAL, 1 << 40, "unsupported"),
+        (errno.EFBIG, 100_000, "environment"),  # inherited from whoever started the gate
+        (errno.EFBIG, confinement.most_output(1000), "unsupported"),  # a bomb met our own
+    ],
+)
+def test_whose_fault_it_is(
+    code: int, limit: int, whose: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(confinement.resource, "getrlimit", lambda _: (limit, limit))
+    assert child.fault(OSError(code, "told"), 1000) == whose

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,13 @@ import torch
 from safetensors.torch import save_file
 from torchvision import models
 
-from gatekeeper.candidate.architectures import infer
+from gatekeeper.candidate.architectures import build, infer
 from gatekeeper.candidate.loading import load, non_finite
-from gatekeeper.card import Card, read_card
+from gatekeeper.card import Card, CardInput, read_card
 from gatekeeper.errors import CardError
+from gatekeeper.records import InputSpec
+
+TINY = "input: { size: [3, 4, 4], mean: [0, 0, 0], std: [1, 1, 1] }\n"
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +67,12 @@ def test_code_runs_only_where_the_operator_gave_the_card(tmp_path: Path) -> None
     (tmp_path / "nets.py").write_text(
         "from pathlib import Path\nimport torch\n"
         "Path(__file__).with_name('ran').touch()\n"
-        "def make(num_classes):\n    return torch.nn.Linear(3, num_classes)\n"
+        "def make(num_classes):\n"
+        "    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, num_classes))\n"
     )
     card = tmp_path / "model.card.yaml"
-    card.write_text("architecture: nets.py:make\nnum_classes: 4\n")
-    save_file(torch.nn.Linear(3, 4).state_dict(), tmp_path / "w.safetensors")
+    card.write_text(f"architecture: nets.py:make\nnum_classes: 4\n{TINY}")
+    save_file({"1.weight": torch.ones(4, 48), "1.bias": torch.ones(4)}, tmp_path / "w.safetensors")
     with pytest.raises(CardError, match="came with the candidate"):
         read_card(card, trusted=False)
     assert not (tmp_path / "ran").exists()
@@ -100,3 +105,84 @@ def test_odd_tensors_are_no_finding_and_dead_layers_are_one(tmp_path: Path) -> N
     save_file(odd, tmp_path / "w.safetensors")
     (finding,) = non_finite(tmp_path / "w.safetensors")
     assert (finding.rule_id, finding.layer) == ("all-zero-layer", "zero")
+
+
+OWN = """
+import torch
+class Net(torch.nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.head = torch.nn.Linear(48, num_classes)
+    def forward(self, x):
+        y = self.head(x.flatten(1))
+        return {answer}
+"""
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ("(y, y)", "a tuple"),
+        ("y[:, :3]", r"\(2, 3\), not with \(2, 4\)"),
+        ("y[None]", r"\(1, 2, 4\), not with \(2, 4\)"),
+        ("y @ y", "fails: RuntimeError"),
+        ("y.no_such_thing", "fails: AttributeError"),
+    ],
+)
+def test_an_own_network_must_give_one_row_of_logits_an_image(
+    answer: str, told: str, tmp_path: Path
+) -> None:
+    (tmp_path / "nets.py").write_text(OWN.format(answer=answer))
+    (tmp_path / "card.yaml").write_text(f"architecture: nets.py:Net\nnum_classes: 4\n{TINY}")
+    save_file(
+        {"head.weight": torch.ones(4, 48), "head.bias": torch.ones(4)}, tmp_path / "w.safetensors"
+    )
+    with pytest.raises(CardError, match=told) as refused:
+        load(tmp_path / "w.safetensors", read_card(tmp_path / "card.yaml", trusted=True))
+    assert "(3, 4, 4)" in str(refused.value)
+    assert refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("resnet18", (1, 32, 32)), ("vit_b_16", (3, 32, 32)), ("alexnet", (3, 8, 8))]
+)
+def test_an_image_size_that_does_not_fit_is_the_cards_fault(
+    name: str, size: tuple[int, int, int], tmp_path: Path
+) -> None:
+    network = models.get_model(name, weights=None, num_classes=2)
+    save_file(network.state_dict(), tmp_path / "w.safetensors")
+    flat = (0.0,) * size[0]
+    card = Card(
+        architecture=f"torchvision:{name}",
+        num_classes=2,
+        input=CardInput(size=size, mean=flat, std=tuple(x + 1 for x in flat)),
+    )
+    with pytest.raises(CardError, match=rf"two images of size \({size[0]}, {size[1]}"):
+        load(tmp_path / "w.safetensors", card)
+
+
+FAKE_TIMM = """
+import torch
+def list_models():
+    return ["tiny"]
+def create_model(name, pretrained, num_classes, in_chans):
+    assert name == "tiny" and not pretrained, "a download"
+    return torch.nn.Linear(3, num_classes)
+"""
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+@pytest.mark.parametrize(
+    "name", ["hf-hub:evil/repo", "hf_hub:evil/repo", "local-dir:/srv", "evil/repo", "tiny.in1k"]
+)
+def test_timm_builds_its_own_networks_and_fetches_nothing(
+    name: str, trusted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "timm.py").write_text(FAKE_TIMM)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "timm", raising=False)
+    spec = InputSpec(size=(3, 32, 32), mean=(0, 0, 0), std=(1, 1, 1))
+    with pytest.raises(CardError, match=r"place to load from|timm has no network"):
+        build(f"timm:{name}", spec, 2, trusted=trusted)
+    assert isinstance(build("timm:tiny", spec, 2, trusted=trusted), torch.nn.Linear)
+    monkeypatch.delitem(sys.modules, "timm")

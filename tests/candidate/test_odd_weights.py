@@ -23,10 +23,15 @@ class Wrapped(torch.nn.Module):
     def __init__(self, num_classes):
         super().__init__()
         self.model = torch.nn.Linear(4, num_classes)
+    def forward(self, x):
+        return self.model(x[:, 0, 0, :4])
+class Tied(torch.nn.Sequential):
+    def forward(self, x):
+        return super().forward(x[:, 0, 0, :4])
 def make(num_classes):
     return Wrapped(num_classes)
 def tied():
-    body = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.ReLU(), torch.nn.Linear(4, 4))
+    body = Tied(torch.nn.Linear(4, 4), torch.nn.ReLU(), torch.nn.Linear(4, 4))
     body[2].weight = body[0].weight
     return body
 def broken():
