@@ -3,5 +3,6 @@
 from gatekeeper.data.named import PREFIX
 from gatekeeper.data.reading import is_there, read_images
 from gatekeeper.data.splitting import split, without
+from gatekeeper.data.writing import write_folders
 
-__all__ = ["PREFIX", "is_there", "read_images", "split", "without"]
+__all__ = ["PREFIX", "is_there", "read_images", "split", "without", "write_folders"]

@@ -1,24 +1,26 @@
-"""`method: auto`: climbs a ladder of learning rates and radii until the caller's trial holds.
+"""`method: auto`: a bounded search over methods and strengths, until the caller's trial holds.
 
 The trial knows only what a gate can see: clean accuracy and the triggers that the gate itself
-recovers, on images that the purifier does not see. No step of the ladder was chosen by looking at
-true attack success.
+recovers, on images that the purifier does not see. A trigger that is left asks for a stronger
+step, accuracy that was lost for a milder one, both at once for another method. Nothing here was
+chosen by looking at true attack success.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from typing import Any
 
 import torch
-from torch import nn
 
 from gatekeeper.errors import StepError
 from gatekeeper.model import Images, Model
-from gatekeeper.purification.tuning import tune
+from gatekeeper.purification.interface import Purifier
+from gatekeeper.purification.plan import FEW, Ladder, plan
 from gatekeeper.records import Attempt, Epoch, Measure, Purification
-from gatekeeper.training import BatchNorm, Recipe, accuracy
+from gatekeeper.training import accuracy
 
 _CLOSE_ENOUGH = 0.005  # of accuracy lost on the validation images
 _COLLAPSED = 0.25  # of accuracy lost after the grace period: the step does not fit the model
@@ -26,12 +28,17 @@ _COLLAPSED = 0.25  # of accuracy lost after the grace period: the step does not 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """What the caller saw of an attempt."""
+    """What the caller saw of an attempt: is it acceptable, and if not, for what reason?"""
 
     acceptable: bool
     accuracy_drop: float
     message: str
+    trigger_left: bool = False
+    accuracy_lost: bool = False
     measures: dict[str, Measure] = field(default_factory=dict)
+
+
+TrialOf = Callable[[Model], Trial]
 
 
 class _CollapsedError(Exception):
@@ -40,18 +47,15 @@ class _CollapsedError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Auto:
-    """A bounded search: `validation_share` of the images are kept from tuning, to choose by."""
+    """`validation_share` of the images are kept from tuning, to choose by."""
 
     most_attempts: int = 6
     validation_share: float = 0.25
-    steps: int = 150  # optimiser steps of an attempt, at least
-    least_epochs: int = 20
-    flip: bool = False
 
     def divide(self, clean: Images, seed: int) -> tuple[Images, Images]:
         """Split `clean` by chance and class into images to tune on and images to choose by.
 
-        Classes of two images or more give at least one to each part.
+        Where a class has fewer than 4 images, all of them serve for both.
         """
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(clean), generator=generator).to(clean.labels.device)
@@ -59,26 +63,16 @@ class Auto:
         kept: list[torch.Tensor] = []
         for label in range(len(clean.classes)):
             members = order[labels == label]
-            share = round(self.validation_share * len(members))
-            kept.append(members[: max(share, 1) if len(members) > 1 else 0])
-        chosen = torch.cat(kept)
+            if len(members) < FEW:
+                return clean, clean
+            kept.append(members[: max(1, round(self.validation_share * len(members)))])
         mask = torch.zeros(len(clean), dtype=torch.bool, device=clean.labels.device)
-        mask[chosen] = True
+        mask[torch.cat(kept)] = True
         return clean.select(~mask), clean.select(mask)
 
-    def ladder(self, network: nn.Module, images: int, side: int) -> list[Recipe]:
-        """Give the attempts, gentle ones first, as they fit the network and its images."""
-        batch = max(8, min(128, images // 4))
-        epochs = max(self.least_epochs, -(-self.steps * batch // max(images, 1)))
-        common = Recipe(
-            epochs=min(epochs, 100), lr=0.0, batch=batch, flip=self.flip, crop_padding=side // 16
-        )
-        if any(isinstance(module, BatchNorm) for module in network.modules()):
-            # Weights before BatchNorm are scale-free: the paper's radius holds, and hot steps do.
-            rungs = [(0.05, 2.0), (0.1, 2.0), (0.02, 2.0), (0.1, 4.0), (0.05, 8.0), (0.01, 1.0)]
-            return [replace(common, lr=lr, rho=rho) for lr, rho in rungs]
-        rungs = [(0.003, 0.05), (0.01, 0.1), (0.03, 0.2), (0.05, 0.5), (0.001, 0.05), (0.1, 0.5)]
-        return [replace(common, lr=lr, rho=rho, clip=1.0) for lr, rho in rungs]
+    def ladders(self, model: Model, fitted: Images) -> tuple[Ladder, ...]:
+        """Give what may be tried, in order."""
+        return plan(model, fitted)
 
     def __call__(
         self,
@@ -86,101 +80,147 @@ class Auto:
         clean: Images,
         *,
         seed: int,
-        trial: Callable[[Model], Trial],
+        trial: TrialOf,
         on_attempt: Callable[[Attempt], None] | None = None,
     ) -> tuple[Model | None, Purification]:
-        """Search; give the best acceptable network, or None, and all that was tried.
-
-        Raises:
-            StepError: no class has two images, so that none could be kept to choose by.
-        """
+        """Search; give the best acceptable network, or None, and all that was tried."""
         started = time.perf_counter()
         fitted, validation = self.divide(clean, seed)
-        if not len(validation):
-            message = f"{len(clean)} clean images are too few to tune on some and choose by others"
-            raise StepError(message, hint="Give at least 2 images of each class; better 50.")
-        attempts: list[Attempt] = []
-        best: tuple[float, Model, Recipe] | None = None
-        ladder = self.ladder(model.network, len(fitted), model.input.size[1])
-        stopped = f"all {min(self.most_attempts, len(ladder))} attempts were made"
-        for recipe in ladder[: self.most_attempts]:
-            tuned, attempt, seen = _attempt(model, fitted, validation, recipe, seed, trial)
-            attempts.append(attempt)
-            if on_attempt is not None:
-                on_attempt(attempt)
-            if tuned is None or seen is None or not seen.acceptable:
-                continue
-            if best is None or seen.accuracy_drop < best[0]:
-                best = (seen.accuracy_drop, tuned, recipe)
-            if seen.accuracy_drop <= _CLOSE_ENOUGH:
-                stopped = "an attempt met the policy and lost next to no accuracy"
-                break
-            if len(_accepted(attempts)) == 2:
-                stopped = "two attempts met the policy; the one that lost less was kept"
-                break
-        if best is None:
-            stopped = f"no attempt met the policy on the validation images ({len(attempts)} made)"
+        search = _Search(model, fitted, validation, seed, trial, self.most_attempts, on_attempt)
+        stopped = search.climb(self.ladders(model, fitted))
+        if fitted is clean:
+            stopped += "; for want of images, choosing used those that were tuned on"
+        best = search.best
         purification = Purification(
             method="auto",
-            settings=asdict(best[2]) if best else {},
+            settings={"method": best.attempt.method, **best.attempt.settings} if best else {},
             seed=seed,
             device=str(model.device),
             seconds=time.perf_counter() - started,
-            attempts=tuple(attempts),
+            attempts=tuple(search.attempts),
             stopped_because=stopped,
         )
-        return (best[1] if best else None), purification
+        return (best.model if best else None), purification
 
 
-def _accepted(attempts: Sequence[Attempt]) -> list[Attempt]:
-    return [attempt for attempt in attempts if attempt.outcome == "accepted"]
+@dataclass(frozen=True, kw_only=True)
+class _Accepted:
+    model: Model
+    attempt: Attempt
+    accuracy_drop: float
 
 
-def _attempt(
-    model: Model,
-    fitted: Images,
-    validation: Images,
-    recipe: Recipe,
-    seed: int,
-    trial: Callable[[Model], Trial],
-) -> tuple[Model | None, Attempt, Trial | None]:
-    """Tune once; an attempt that collapses or diverges is recorded and gives nothing."""
-    started = time.perf_counter()
-    history: list[Epoch] = []
-    watch = _watch(accuracy(model, validation), recipe.epochs, history)
-    try:
-        tuned, told = tune(
-            "ft-sam", model, fitted, recipe, seed=seed, validation=validation, on_epoch=watch
-        )
-    except (StepError, _CollapsedError) as error:
-        failed = Attempt(
-            method="ft-sam",
-            settings=asdict(recipe),
+class _Search:
+    """What was tried so far, and the best of what was accepted."""
+
+    def __init__(
+        self,
+        model: Model,
+        fitted: Images,
+        validation: Images,
+        seed: int,
+        trial: TrialOf,
+        most: int,
+        on_attempt: Callable[[Attempt], None] | None,
+    ) -> None:
+        self.model, self.fitted, self.validation, self.seed = model, fitted, validation, seed
+        self.trial, self.most, self.on_attempt = trial, most, on_attempt
+        self.before = accuracy(model, validation)
+        self.attempts: list[Attempt] = []
+        self.best: _Accepted | None = None
+
+    def climb(self, ladders: tuple[Ladder, ...]) -> str:
+        """Try ladder after ladder; say why it ended."""
+        for ladder in ladders:
+            place, tried = ladder.start, set[int]()
+            while 0 <= place < len(ladder.rungs) and place not in tried:
+                if len(self.attempts) == self.most:
+                    return self._ended(f"the bound of {self.most} attempts was reached")
+                tried.add(place)
+                seen = self._attempt(ladder.method, ladder.rungs[place])
+                if seen is not None and seen.acceptable:
+                    if seen.accuracy_drop <= _CLOSE_ENOUGH:
+                        return "an attempt met the policy and lost next to no accuracy"
+                    if sum(attempt.outcome == "accepted" for attempt in self.attempts) == 2:
+                        return "two attempts met the policy; the one that lost less was kept"
+                step = _direction(seen)
+                if step == 0:
+                    break
+                place += step
+            if self.best is not None:
+                return "an attempt met the policy, and no milder or stronger one lost less"
+        return self._ended("nothing was left to try")
+
+    def _ended(self, why: str) -> str:
+        if self.best is not None:
+            return f"an attempt met the policy, and {why}"
+        told = f"no attempt met the policy on the validation images ({len(self.attempts)} made)"
+        return f"{told}; {why}"
+
+    def _attempt(self, method: str, purify: Purifier) -> Trial | None:
+        """Purify once; an attempt that collapses or diverges is recorded and gives nothing."""
+        started = time.perf_counter()
+        history: list[Epoch] = []
+        try:
+            purified, told = purify(
+                self.model, self.fitted, seed=self.seed, validation=self.validation,
+                on_epoch=self._watch(history),
+            )  # fmt: skip
+        except (StepError, _CollapsedError) as error:
+            self._keep(
+                Attempt(
+                    method=method,
+                    settings=_settings(purify),
+                    seconds=time.perf_counter() - started,
+                    outcome="diverged",
+                    message=str(error),
+                    history=tuple(history),
+                )
+            )
+            return None
+        seen = self.trial(purified)
+        attempt = replace(
+            told.attempts[0],
             seconds=time.perf_counter() - started,
-            outcome="diverged",
-            message=str(error),
-            history=tuple(history),
+            outcome="accepted" if seen.acceptable else "refused",
+            message=seen.message,
+            measures=seen.measures,
         )
-        return None, failed, None
-    seen = trial(tuned)
-    attempt = replace(
-        told.attempts[0],
-        seconds=time.perf_counter() - started,
-        outcome="accepted" if seen.acceptable else "refused",
-        message=seen.message,
-        measures=seen.measures,
-    )
-    return tuned, attempt, seen
+        self._keep(attempt)
+        drop = seen.accuracy_drop
+        if seen.acceptable and (self.best is None or drop < self.best.accuracy_drop):
+            self.best = _Accepted(model=purified, attempt=attempt, accuracy_drop=drop)
+        return seen
+
+    def _keep(self, attempt: Attempt) -> None:
+        self.attempts.append(attempt)
+        if self.on_attempt is not None:
+            self.on_attempt(attempt)
+
+    def _watch(self, history: list[Epoch]) -> Callable[[Epoch], None]:
+        """Give up after a third of the epochs where the network forgot what it knew."""
+
+        def watch(epoch: Epoch) -> None:
+            history.append(epoch)
+            late = epoch.epoch >= 10
+            if late and epoch.accuracy is not None and epoch.accuracy < self.before - _COLLAPSED:
+                message = (
+                    f"validation accuracy fell from {100 * self.before:.1f} to "
+                    f"{100 * epoch.accuracy:.1f} %"
+                )
+                raise _CollapsedError(message)
+
+        return watch
 
 
-def _watch(before: float, epochs: int, history: list[Epoch]) -> Callable[[Epoch], None]:
-    """Give up after a third of the epochs where the network forgot what it knew."""
+def _direction(seen: Trial | None) -> int:
+    """-1: a stronger step; +1: a milder one; 0: another method."""
+    if seen is None or seen.acceptable:
+        return 1
+    if seen.trigger_left and seen.accuracy_lost:
+        return 0
+    return -1 if seen.trigger_left else 1
 
-    def watch(epoch: Epoch) -> None:
-        history.append(epoch)
-        late = epoch.epoch >= max(3, epochs // 3)
-        if late and epoch.accuracy is not None and epoch.accuracy < before - _COLLAPSED:
-            message = f"validation accuracy fell from {before:.3f} to {epoch.accuracy:.3f}"
-            raise _CollapsedError(message)
 
-    return watch
+def _settings(purify: Purifier) -> dict[str, Any]:
+    return asdict(purify) if is_dataclass(purify) and not isinstance(purify, type) else {}

@@ -36,7 +36,13 @@ class FeatureShift:
     flip: bool = False
 
     def __call__(
-        self, model: Model, clean: Images, *, seed: int, on_epoch: OnEpoch | None = None
+        self,
+        model: Model,
+        clean: Images,
+        *,
+        seed: int,
+        validation: Images | None = None,
+        on_epoch: OnEpoch | None = None,
     ) -> tuple[Model, Purification]:
         """Purify `model` on `clean`.
 
@@ -55,7 +61,7 @@ class FeatureShift:
             flip=self.flip,
         )
         return tune(
-            "fst", model, clean, recipe, seed=seed, on_epoch=on_epoch,
+            "fst", model, clean, recipe, seed=seed, validation=validation, on_epoch=on_epoch,
             rein=lambda tuned: _Shift(tuned, self.alpha, seed),
         )  # fmt: skip
 

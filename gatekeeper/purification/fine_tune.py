@@ -25,7 +25,13 @@ class FineTune:
     flip: bool = False
 
     def __call__(
-        self, model: Model, clean: Images, *, seed: int, on_epoch: OnEpoch | None = None
+        self,
+        model: Model,
+        clean: Images,
+        *,
+        seed: int,
+        validation: Images | None = None,
+        on_epoch: OnEpoch | None = None,
     ) -> tuple[Model, Purification]:
         """Fine-tune `model` on `clean`; raises Diverged where the step does not fit the model."""
         recipe = Recipe(
@@ -38,4 +44,4 @@ class FineTune:
             crop_padding=self.crop_padding,
             flip=self.flip,
         )
-        return tune("ft", model, clean, recipe, seed=seed, on_epoch=on_epoch)
+        return tune("ft", model, clean, recipe, seed=seed, validation=validation, on_epoch=on_epoch)

@@ -34,9 +34,16 @@ class FTSAM:
     schedule: Schedule = "reference"
     crop_padding: int = 4
     flip: bool = False
+    clip: float = 0.0  # largest gradient norm; 0: none
 
     def __call__(
-        self, model: Model, clean: Images, *, seed: int, on_epoch: OnEpoch | None = None
+        self,
+        model: Model,
+        clean: Images,
+        *,
+        seed: int,
+        validation: Images | None = None,
+        on_epoch: OnEpoch | None = None,
     ) -> tuple[Model, Purification]:
         """Purify `model` on `clean`; raises Diverged where the step does not fit the model."""
         recipe = Recipe(
@@ -50,5 +57,8 @@ class FTSAM:
             schedule=self.schedule,
             crop_padding=self.crop_padding,
             flip=self.flip,
+            clip=self.clip,
         )
-        return tune("ft-sam", model, clean, recipe, seed=seed, on_epoch=on_epoch)
+        return tune(
+            "ft-sam", model, clean, recipe, seed=seed, validation=validation, on_epoch=on_epoch
+        )

@@ -15,7 +15,24 @@ class Purifier(Protocol):
     """Gives a new model; the one it was lent stays as it was."""
 
     def __call__(
-        self, model: Model, clean: Images, *, seed: int, on_epoch: OnEpoch | None = None
+        self,
+        model: Model,
+        clean: Images,
+        *,
+        seed: int,
+        validation: Images | None = None,
+        on_epoch: OnEpoch | None = None,
     ) -> tuple[Model, Purification]:
-        """Purify `model` on `clean`; raises StepError where the method cannot serve it."""
+        """Purify `model` on `clean`.
+
+        Args:
+            model: stays as it was.
+            clean: what to purify on.
+            seed: of all that is drawn.
+            validation: images whose accuracy goes into the history.
+            on_epoch: hears each epoch; what it raises ends the purification.
+
+        Raises:
+            StepError: the method cannot serve this network; Diverged among others.
+        """
         ...

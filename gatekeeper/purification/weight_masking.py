@@ -25,6 +25,7 @@ from gatekeeper.purification.interface import OnEpoch
 from gatekeeper.records import Attempt, Epoch, Purification, Setting
 from gatekeeper.training import Diverged, predictions
 
+_MOST_AT_ONCE = 256  # images in one pass
 _REFERENCE_INPUTS = 3 * 32 * 32  # values of the images that tau was published for
 
 
@@ -49,12 +50,18 @@ class WeightMasking:
     flip: bool = False
 
     @classmethod
-    def one_shot(cls) -> WeightMasking:
+    def one_shot(cls, tau: float = 100.0) -> WeightMasking:
         """Settings for one image per class: nine augmented copies of each."""
-        return cls(tau=100.0, alpha=0.99, batch=32, copies=9)
+        return cls(tau=tau, alpha=0.99, batch=32, copies=9)
 
     def __call__(
-        self, model: Model, clean: Images, *, seed: int, on_epoch: OnEpoch | None = None
+        self,
+        model: Model,
+        clean: Images,
+        *,
+        seed: int,
+        validation: Images | None = None,
+        on_epoch: OnEpoch | None = None,
     ) -> tuple[Model, Purification]:
         """Purify `model` on `clean`; fewer images than a batch make one batch.
 
@@ -67,7 +74,9 @@ class WeightMasking:
         masking = _Masking(self, model, clean, seed)
         history = []
         for number in range(self.rounds):
-            line = Epoch(epoch=number + 1, loss=masking.round(), learning_rate=self.lr)
+            loss = masking.round()
+            seen = None if validation is None else masking.accuracy(validation)
+            line = Epoch(epoch=number + 1, loss=loss, learning_rate=self.lr, accuracy=seen)
             history.append(line)
             if on_epoch is not None:
                 on_epoch(line)
@@ -124,6 +133,15 @@ class _Masking:
             message = f"the loss became {loss}"
             raise Diverged(message)
         return loss
+
+    @torch.no_grad()
+    def accuracy(self, images: Images) -> float:
+        """Share in [0, 1] of `images` that are right under the masks as they stand."""
+        right = 0
+        for index in torch.arange(len(images), device=images.pixels.device).split(_MOST_AT_ONCE):
+            part = images.select(index).to(self.model.device)
+            right += int((self._answer(part.floats()).argmax(1) == part.labels).sum())
+        return right / max(1, len(images))
 
     @torch.no_grad()
     def folded(self) -> Model:

@@ -154,6 +154,7 @@ class _Training:
 
     def _sameness(self, one: Tensor, other: Tensor, painted: Tensor, strange: Tensor) -> Tensor:
         """Distance of the images over the distance of what was painted for them."""
-        images = (one - other).pow(2).mean((1, 2, 3)).sqrt()
-        painted_apart = (painted - strange).pow(2).mean((1, 2, 3)).sqrt()
+        # An image may meet itself; the slope of the root has no value at 0.
+        images = (one - other).pow(2).mean((1, 2, 3)).add(1e-8).sqrt()
+        painted_apart = (painted - strange).pow(2).mean((1, 2, 3)).add(1e-8).sqrt()
         return (images / (painted_apart + 1e-2)).mean() * 0.1

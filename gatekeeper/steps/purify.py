@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 from safetensors.torch import save_file
 
 from gatekeeper.errors import StepError
-from gatekeeper.model import Images, Model
-from gatekeeper.policy import Bound
+from gatekeeper.model import Model
 from gatekeeper.purification import PURIFIERS
-from gatekeeper.purification.auto import Auto, Trial
-from gatekeeper.records import Attempt, Measure, Purification, to_dict
+from gatekeeper.purification.auto import Auto
+from gatekeeper.records import Attempt, Purification, to_dict
+from gatekeeper.steps.choosing import trial_of
 from gatekeeper.steps.workshop import CleanData, Workshop
-from gatekeeper.verification import Observation, measure, observe
 
 PURIFIED = "purified.safetensors"
-# Compared between attempts on a small validation split; the verdict uses the held-out images.
-_TRIED = (
-    "clean_accuracy",
-    "clean_accuracy_drop",
-    "worst_class_recall",
-    "worst_class_recall_drop",
-    "recovered_trigger_success",
-    "smallest_trigger_area",
-)
-_NEEDED = ("recovered_trigger_success", "smallest_trigger_area")  # no value is no acceptance
 
 
 def purify(work: Workshop) -> list[str]:
@@ -81,8 +69,14 @@ def _run(work: Workshop, data: CleanData) -> tuple[Model | None, Purification]:
     auto = Auto()
     _, validation = auto.divide(clean, seed)
     work.tell("recover the candidate's triggers on the validation images")
-    before = observe(work.candidate, validation, seed=seed)
-    trial = partial(_try, work, validation, before)
+    trial = trial_of(
+        work.candidate,
+        validation,
+        work.policy.require,
+        trigger_area=work.trigger_area,
+        min_samples_per_class=work.policy.min_samples_per_class,
+        seed=work.seed_for("trial"),
+    )
     return auto(work.candidate, clean, seed=seed, trial=trial, on_attempt=_teller(work.tell))
 
 
@@ -92,49 +86,3 @@ def _teller(tell: Callable[[str], None]) -> Callable[[Attempt], None]:
         tell(f"{attempt.method} ({settings}): {attempt.outcome}: {attempt.message}")
 
     return say
-
-
-def _try(work: Workshop, validation: Images, before: Observation, purified: Model) -> Trial:
-    """Hold an attempt against the policy on images that the purifier did not see."""
-    after = observe(purified, validation, seed=work.seed_for("trial"))
-    measures = measure(
-        purified,
-        validation,
-        after,
-        candidate=before,
-        trigger_area=work.trigger_area,
-        min_samples_per_class=work.policy.min_samples_per_class,
-    )
-    tried = {name: measures[name] for name in _TRIED if name in measures}
-    bounds = {name: work.policy.require[name] for name in tried if name in work.policy.require}
-    violated = [name for name, bound in bounds.items() if _violates(tried[name], bound)]
-    untried = [name for name in bounds if tried[name].value is None]
-    return Trial(
-        acceptable=not violated,
-        accuracy_drop=tried["clean_accuracy_drop"].value or 0.0,
-        message=_told(tried, bounds, violated, untried),
-        measures=tried,
-    )
-
-
-def _told(
-    tried: dict[str, Measure],
-    bounds: dict[str, Bound],
-    violated: list[str],
-    untried: list[str],
-) -> str:
-    if violated:
-        values = [f"{name} {_percent(tried[name])} ({bounds[name]})" for name in violated]
-        return f"violated on the validation images: {', '.join(values)}"
-    left = f"; too few images to try {', '.join(untried)}" if untried else ""
-    return f"no line of the policy is violated on the validation images{left}"
-
-
-def _percent(measured: Measure) -> str:
-    return "not measured" if measured.value is None else f"{100 * measured.value:.4g} %"
-
-
-def _violates(measured: Measure, bound: Bound) -> bool:
-    if measured.value is None:
-        return measured.name in _NEEDED
-    return not bound.met_by(measured.value)

@@ -3,19 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 
 import pytest
 import torch
 from conftest import fresh_network
 
-from gatekeeper.errors import StepError
 from gatekeeper.model import Images, Model
-from gatekeeper.purification import FTSAM, PURIFIERS, FineTune
+from gatekeeper.purification import (
+    FTSAM,
+    PURIFIERS,
+    FeatureShift,
+    FineTune,
+    SuperFineTune,
+    WeightMasking,
+)
 from gatekeeper.purification.auto import Auto, Trial
-from gatekeeper.records import Purification
+from gatekeeper.purification.plan import Ladder, plan
+from gatekeeper.records import Attempt, Purification
 from gatekeeper.redteam import BadNets, attack_success
-from gatekeeper.training import Recipe, predictions
+from gatekeeper.training import predictions
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A purifier that only writes down that it was tried."""
+
+    rung: str
+    made: list[str]
+
+    def __call__(
+        self, model: Model, clean: Images, *, seed: int, **_: object
+    ) -> tuple[Model, Purification]:
+        self.made.append(self.rung)
+        attempt = Attempt(
+            method="scripted", settings={"rung": self.rung}, seconds=0.0, outcome="accepted",
+            message="",
+        )  # fmt: skip
+        told = Purification(
+            method="scripted", settings={}, seed=seed, device="cpu", seconds=0.0,
+            attempts=(attempt,),
+        )  # fmt: skip
+        return model, told
+
+
+@dataclass(frozen=True, kw_only=True)
+class Laid(Auto):
+    """Climbs the ladders that a test lays."""
+
+    laid: tuple[Ladder, ...] = ()
+
+    def ladders(self, model: Model, fitted: Images) -> tuple[Ladder, ...]:
+        return self.laid
+
 
 Purify = Callable[[Model, Images], tuple[Model | None, Purification]]
 
@@ -44,6 +84,9 @@ PROMISES: dict[str, tuple[Purify, float]] = {
     # name: how it is called, and the largest true attack success that it may leave
     "auto": (auto, 0.05),
     "ft-sam": (lambda m, c: FTSAM(lr=0.1, epochs=25, schedule="cosine")(m, c, seed=0), 0.05),
+    "awm": (lambda m, c: WeightMasking(alpha=0.99)(m, c, seed=0), 0.10),
+    "super-ft": (lambda m, c: SuperFineTune()(m, c, seed=0), 0.05),
+    "fst": (lambda m, c: FeatureShift(lr=0.05, epochs=20)(m, c, seed=0), 0.05),
     "ft": (lambda m, c: FineTune(epochs=10)(m, c, seed=0), 1.0),  # promises accuracy alone
 }
 
@@ -74,33 +117,71 @@ def test_a_purifier_keeps_its_promise(
     assert told.attempts[-1].history
 
 
-def test_auto_keeps_every_attempt_and_gives_nothing_that_nobody_accepts(
-    backdoored: Model, parts: tuple[Images, Images]
+KEEP = Trial(acceptable=True, accuracy_drop=0.0, message="kept all")
+LOSES = Trial(acceptable=True, accuracy_drop=0.015, message="lost some", accuracy_lost=False)
+TRIGGER = Trial(acceptable=False, accuracy_drop=0.0, message="trigger", trigger_left=True)
+FORGOT = Trial(acceptable=False, accuracy_drop=0.2, message="forgot", accuracy_lost=True)
+BOTH = replace(FORGOT, trigger_left=True)
+
+
+@pytest.mark.parametrize(
+    ("seen", "start", "tried", "kept", "why"),
+    [
+        ([KEEP] * 3, 1, ["1"], "1", "next to no accuracy"),
+        ([KEEP, TRIGGER, KEEP], 1, ["1", "0"], "0", "next to no accuracy"),
+        ([KEEP, FORGOT, KEEP], 1, ["1", "2"], "2", "next to no accuracy"),
+        ([KEEP, LOSES, TRIGGER], 1, ["1", "2"], "1", "no milder or stronger one"),
+        ([KEEP, LOSES, replace(LOSES, accuracy_drop=0.01)], 1, ["1", "2"], "2", "two attempts"),
+        ([TRIGGER, TRIGGER, KEEP], 1, ["1", "0", "other"], "other", "next to no accuracy"),
+        ([KEEP, BOTH, KEEP], 1, ["1", "other"], "other", "next to no accuracy"),
+        ([FORGOT] * 3, 2, ["2", "other"], "other", "next to no accuracy"),
+    ],
+)
+def test_auto_goes_where_the_trial_points(
+    seen: list[Trial],
+    start: int,
+    tried: list[str],
+    kept: str,
+    why: str,
+    parts: tuple[Images, Images],
+    clean_model: Model,
 ) -> None:
-    refuse = Trial(acceptable=False, accuracy_drop=0.5, message="refused")
-    quick = Auto(most_attempts=2, steps=2, least_epochs=1)
-    purified, told = quick(backdoored, parts[0], seed=0, trial=lambda _: refuse)
+    """A trigger left asks for a stronger rung, accuracy lost for a milder one."""
+    made: list[str] = []
+    shown = {"0": seen[0], "1": seen[1], "2": seen[2], "other": KEEP}
+    ladder = Ladder(method="a", rungs=tuple(Rung(str(k), made) for k in range(3)), start=start)
+    other = Ladder(method="b", rungs=(Rung("other", made),))
+    auto = Laid(laid=(ladder, other))
+    purified, told = auto(clean_model, parts[0], seed=0, trial=lambda _: shown[made[-1]])
+    assert purified is not None
+    assert made == tried
+    assert told.settings["rung"] == kept
+    assert why in told.stopped_because
+    assert len(told.attempts) == len(tried)
+
+
+def test_auto_keeps_every_attempt_and_gives_nothing_that_nobody_accepts(
+    parts: tuple[Images, Images], clean_model: Model
+) -> None:
+    made: list[str] = []
+    ladder = Ladder(method="a", rungs=tuple(Rung(str(k), made) for k in range(9)))
+    auto = Laid(laid=(ladder,), most_attempts=4)
+    purified, told = auto(clean_model, parts[0], seed=0, trial=lambda _: FORGOT)
     assert purified is None
-    assert [attempt.outcome for attempt in told.attempts] == ["refused", "refused"]
-    assert len({attempt.settings["lr"] for attempt in told.attempts}) == 2
+    assert [attempt.outcome for attempt in told.attempts] == ["refused"] * 4
     assert "no attempt met the policy" in told.stopped_because
-
-
-class Hot(Auto):
-    """A ladder whose only step is far too hot."""
-
-    def ladder(self, network: torch.nn.Module, images: int, side: int) -> list[Recipe]:
-        return [replace(super().ladder(network, images, side)[0], lr=50.0, rho=8.0)]
+    assert "bound of 4 attempts" in told.stopped_because
 
 
 def test_auto_stops_an_attempt_that_forgets(
     parts: tuple[Images, Images], clean_model: Model
 ) -> None:
-    accept = Trial(acceptable=True, accuracy_drop=0.0, message="never asked")
-    purified, told = Hot()(clean_model, parts[0], seed=0, trial=lambda _: accept)
+    hot = FTSAM(lr=50.0, rho=8.0, epochs=30, batch=64)
+    auto = Laid(laid=(Ladder(method="ft-sam", rungs=(hot,)),))
+    purified, told = auto(clean_model, parts[0], seed=0, trial=lambda _: KEEP)
     assert purified is None
     assert told.attempts[0].outcome == "diverged"
-    assert len(told.attempts[0].history) < told.attempts[0].settings["epochs"]  # type: ignore[operator]
+    assert len(told.attempts[0].history) < 30
 
 
 def test_auto_divides_by_class_without_overlap(held_out: Images) -> None:
@@ -112,23 +193,24 @@ def test_auto_divides_by_class_without_overlap(held_out: Images) -> None:
     assert len(both) <= 2  # two people may write the very same digit
 
 
-def test_the_ladder_is_gentle_where_no_normalisation_follows() -> None:
-    with_norms = Auto().ladder(fresh_network().network, 300, 32)
-    without = Auto().ladder(torch.nn.Linear(4, 4), 300, 32)
-    assert max(recipe.rho for recipe in without) < min(recipe.rho for recipe in with_norms)
-    assert all(recipe.clip > 0 for recipe in without)
+def test_the_ladder_is_gentle_where_no_normalisation_follows(parts: tuple[Images, Images]) -> None:
+    bare = replace(fresh_network(), network=torch.nn.Linear(4, 4))
+    ladders = [plan(model, parts[0])[0] for model in (fresh_network(), bare)]
+    assert {ladder.method for ladder in ladders} == {"ft-sam"}
+    normed, without = [[asdict(rung) for rung in ladder.rungs] for ladder in ladders]  # type: ignore[call-overload]
+    assert max(rung["rho"] for rung in without) < min(rung["rho"] for rung in normed)
+    assert all(rung["clip"] > 0 for rung in without)
 
 
-def test_auto_needs_images_to_choose_by(backdoored: Model, held_out: Images) -> None:
-    one_each = held_out.select(
-        torch.stack([(held_out.labels == k).nonzero()[0, 0] for k in range(10)])
-    )
-    accept = Trial(acceptable=True, accuracy_drop=0.0, message="never asked")
-    with pytest.raises(StepError, match="10 clean images are too few"):
-        Auto()(backdoored, one_each, seed=0, trial=lambda _: accept)
+def test_with_one_image_a_class_only_masks_are_tried(held_out: Images) -> None:
+    first = torch.stack([(held_out.labels == k).nonzero()[0, 0] for k in range(10)])
+    one_each = held_out.select(first)
+    assert [ladder.method for ladder in plan(fresh_network(), one_each)] == ["awm"]
+    fitted, validation = Auto().divide(one_each, 0)
+    assert fitted is validation is one_each
 
 
-@pytest.mark.parametrize("each", [2, 3])
+@pytest.mark.parametrize("each", [4, 5])
 def test_auto_keeps_one_of_two(each: int, held_out: Images) -> None:
     few = torch.cat([(held_out.labels == k).nonzero().flatten()[:each] for k in range(10)])
     fitted, validation = Auto().divide(held_out.select(few), 0)

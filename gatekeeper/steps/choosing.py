@@ -1,0 +1,101 @@
+"""Holds an attempt of `auto` against the policy, on images that the purifier did not see."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from gatekeeper.model import Images, Model
+from gatekeeper.purification.auto import Trial, TrialOf
+from gatekeeper.records import Measure
+from gatekeeper.verification import Observation, measure, observe
+
+# Compared between attempts on a small validation split; the verdict uses the held-out images.
+TRIED = (
+    "clean_accuracy",
+    "clean_accuracy_drop",
+    "worst_class_recall",
+    "worst_class_recall_drop",
+    "recovered_trigger_success",
+    "smallest_trigger_area",
+)
+_TRIGGERS = ("recovered_trigger_success", "smallest_trigger_area")  # no value: not accepted
+
+
+class Required(Protocol):
+    """One bound of a policy, which reads itself aloud as `at most 0.02`."""
+
+    def met_by(self, value: float) -> bool:
+        """Tell whether `value` is within the bound."""
+        ...
+
+
+def trial_of(
+    candidate: Model,
+    validation: Images,
+    require: Mapping[str, Required],
+    *,
+    trigger_area: float,
+    min_samples_per_class: int,
+    seed: int,
+) -> TrialOf:
+    """Observe the candidate once, and give what judges each attempt beside it.
+
+    Args:
+        candidate: what came in.
+        validation: clean images that no attempt is tuned on.
+        require: the policy's lines by metric; those that can be tried are.
+        trigger_area: share of the image below which a trigger is too small to be natural.
+        min_samples_per_class: classes with fewer images are not compared.
+        seed: of the searches for triggers.
+
+    Raises:
+        StepError: the GPU has no room to search for triggers.
+    """
+    before = observe(candidate, validation, seed=seed)
+
+    def trial(purified: Model) -> Trial:
+        after: Observation = observe(purified, validation, seed=seed + 1)
+        measures = measure(
+            purified,
+            validation,
+            after,
+            candidate=before,
+            trigger_area=trigger_area,
+            min_samples_per_class=min_samples_per_class,
+        )
+        return _judged({name: measures[name] for name in TRIED if name in measures}, require)
+
+    return trial
+
+
+def _judged(tried: dict[str, Measure], require: Mapping[str, Required]) -> Trial:
+    bounds = {name: require[name] for name in tried if name in require}
+    violated = [name for name, bound in bounds.items() if _violates(tried[name], bound)]
+    return Trial(
+        acceptable=not violated,
+        accuracy_drop=tried["clean_accuracy_drop"].value or 0.0,
+        trigger_left=any(name in _TRIGGERS for name in violated),
+        accuracy_lost=any(name not in _TRIGGERS for name in violated),
+        message=_told(tried, bounds, violated),
+        measures=tried,
+    )
+
+
+def _told(tried: dict[str, Measure], bounds: dict[str, Required], violated: list[str]) -> str:
+    if violated:
+        values = [f"{name} {_percent(tried[name])} (wanted {bounds[name]})" for name in violated]
+        return f"violated on the validation images: {', '.join(values)}"
+    untried = [name for name in bounds if tried[name].value is None]
+    left = f"; too few images to try {', '.join(untried)}" if untried else ""
+    return f"no line of the policy is violated on the validation images{left}"
+
+
+def _percent(measured: Measure) -> str:
+    return "not measured" if measured.value is None else f"{100 * measured.value:.4g} %"
+
+
+def _violates(measured: Measure, bound: Required) -> bool:
+    if measured.value is None:
+        return measured.name in _TRIGGERS
+    return not bound.met_by(measured.value)
