@@ -193,6 +193,31 @@ def demo(out: Path, open_report: bool, quiet: bool) -> int:
     return shown.exit_code
 
 
+@cli.command()
+@click.option("--attack", required=True, help="badnets, blended, ...; a wrong name lists all.")
+@click.option("--data", required=True, help="Your own images: class folders or .npz.")
+@click.option("--card", type=_EXISTING, required=True, help="Architecture and input to train.")
+@click.option("--out", type=_EXISTING, required=True, help="Where candidate and truth go.")
+@click.option("--rate", type=click.FloatRange(0, 1, min_open=True), default=0.1, show_default=True)
+@click.option("--target", help="Class that the trigger means.  [default: the first]")
+@click.option("--source", help="Class that the trigger works on, for badnets-source.")
+@click.option("--epochs", type=click.IntRange(1), default=20, show_default=True)
+@click.option("--lr", type=click.FloatRange(0, min_open=True), default=0.1, show_default=True)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda[:N].")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
+@click.option("--quiet", is_flag=True, help="No progress on stderr.")
+def redteam(quiet: bool, **given: Any) -> int:
+    """Backdoor a network on your own data, to test your own gate on it."""
+    from gatekeeper.progress import progress
+    from gatekeeper.redteaming import Order, make, summary
+
+    order = Order(**given)
+    with progress(quiet=quiet) as tell:
+        truth = make(order, tell=tell)
+    say(summary(order, truth))
+    return 0
+
+
 def _job(model: Path, given: dict[str, Any]) -> Job:
     from gatekeeper.planning import plan
 

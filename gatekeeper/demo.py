@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image
 
 from gatekeeper.candidate.networks import BUILT_IN
+from gatekeeper.data import write_folders
 from gatekeeper.errors import GatekeeperError, UsageError
 from gatekeeper.handwriting import CLASSES, SPEC, handwriting
 from gatekeeper.job import Job
@@ -24,7 +24,7 @@ from gatekeeper.report import render
 from gatekeeper.rundir import RunDirectory, disk_told
 from gatekeeper.steps.purify import PURIFIED
 from gatekeeper.steps.workshop import Workshop
-from gatekeeper.training import Recipe, fine_tune, predictions
+from gatekeeper.training import Recipe, accuracy, fine_tune
 from gatekeeper.verdict import exit_code
 
 ARCHITECTURE = "gatekeeper:small-resnet"
@@ -96,8 +96,7 @@ def make_victim(train: Images) -> Model:
 
 def _truth(model: Model, clean: Images) -> tuple[float, float]:
     """Measure clean accuracy and true attack success on images that no training saw."""
-    accuracy = float((predictions(model, clean) == clean.labels).float().mean())
-    return accuracy, attack_success(model, ATTACK, clean)
+    return accuracy(model, clean), attack_success(model, ATTACK, clean)
 
 
 def _lay_out(out: Path, victim: Model, clean: Images) -> None:
@@ -106,10 +105,7 @@ def _lay_out(out: Path, victim: Model, clean: Images) -> None:
     candidate.mkdir()
     torch.save(victim.network.state_dict(), candidate / "model.pt")
     (candidate / "model.card.yaml").write_text(_CARD, encoding="utf-8")
-    for number, (pixels, label) in enumerate(zip(clean.pixels, clean.labels, strict=True)):
-        folder = out / "clean" / CLASSES[int(label)]
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels[0].numpy()).save(folder / f"{number:04}.png")
+    write_folders(clean, out / "clean")
 
 
 def _conclude(out: Path, job: Job, record: GateRecord) -> Demonstration:

@@ -1,0 +1,46 @@
+"""What the rows of the purification benchmark come to, method by method."""
+
+from __future__ import annotations
+
+from statistics import mean
+from typing import Any
+
+PLANTED = 0.5  # attack success of a victim, below which nothing was planted that could be removed
+
+
+def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Give, for each method, the headline numbers and the same for each amount of clean images.
+
+    The headline is 10 % poison and 5 % clean images; the others stand under `by_budget`.
+    """
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    return {method: _of([row for row in rows if row["method"] == method]) for method in methods}
+
+
+def _of(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    cells = {
+        "5%": [r for r in rows if r["budget"] == "5%" and r["rate"] == 0.10],
+        "5%, 1% poison": [r for r in rows if r["budget"] == "5%" and r["rate"] == 0.01],
+        "1%": [r for r in rows if r["budget"] == "1%"],
+        "one": [r for r in rows if r["budget"] == "one"],
+    }
+    numbers = {budget: _numbers(found) for budget, found in cells.items() if found}
+    return {**numbers.get("5%", {}), "by_budget": numbers}
+
+
+def _numbers(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    planted = [r for r in rows if r["attack"] != "none" and r["asr_before"] >= PLANTED]
+    twins = [r["accuracy_drop"] for r in rows if r["attack"] == "none"]
+    numbers: dict[str, Any] = {"victims": len(planted)}
+    if planted:
+        numbers |= {
+            "mean_asr": round(mean(r["asr"] for r in planted), 4),
+            "max_asr": round(max(r["asr"] for r in planted), 4),
+            "mean_accuracy_drop": round(mean(r["accuracy_drop"] for r in planted), 4),
+            "max_accuracy_drop": round(max(r["accuracy_drop"] for r in planted), 4),
+            "mean_der": round(mean(r["der"] for r in planted), 4),
+            "mean_seconds": round(mean(r["seconds"] for r in planted), 1),
+        }
+    if twins:
+        numbers["twin_drop"] = round(mean(twins), 4)
+    return numbers

@@ -1,0 +1,175 @@
+"""`gatekeeper redteam`: a backdoored candidate made of data that the operator holds.
+
+It is for testing one's own gate: the candidate comes with the truth that no scan is ever told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from gatekeeper.candidate.fresh import untrained
+from gatekeeper.card import Card, read_card
+from gatekeeper.data import read_images, split, write_folders
+from gatekeeper.errors import UsageError
+from gatekeeper.model import Images, Model
+from gatekeeper.redteam import ATTACKS, Attack, attack_success, implant, robust_accuracy
+from gatekeeper.rundir import RunDirectory
+from gatekeeper.training import Recipe, accuracy
+
+_PLANTED = 0.5  # attack success, below which there is hardly a backdoor to find
+_TRAINED_ON = 0.6  # share of the data; the rest stays clean, for the gate and for counting success
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What was asked for; `target` and `source` are names of classes."""
+
+    attack: str
+    data: str
+    card: Path
+    out: Path
+    rate: float = 0.10
+    target: str | None = None
+    source: str | None = None
+    epochs: int = 20
+    lr: float = 0.1
+    device: str = "auto"
+    seed: int = 0
+
+
+def make(order: Order, *, tell: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
+    """Write candidate, card, clean and triggered images and `truth.json`; give the truth.
+
+    Raises:
+        UsageError: no such attack or class, or `out` is not empty.
+        CardError: the card names no architecture, or one that does not fit.
+        DataError: the images cannot be read.
+    """
+    if order.attack not in ATTACKS:
+        message = f"no attack {order.attack!r}"
+        raise UsageError(message, hint=f"Use one of: {', '.join(ATTACKS)}.")
+    if order.out.exists() and (not order.out.is_dir() or any(order.out.iterdir())):
+        message = f"{order.out} is not an empty directory"
+        raise UsageError(message, hint="Remove it, or choose another --out.")
+    card = read_card(order.card, trusted=True)
+    images, digest = read_images(order.data, card.spec, classes=card.classes)
+    train, kept = split(images, seed=order.seed, first=_TRAINED_ON)
+    fresh = untrained(card, classes=images.classes, seed=order.seed)
+    fresh.network.to(_device(order.device))
+    tell(f"train a victim of {order.attack} on {len(train)} images")
+    victim, attack = implant(
+        _attack(order, images.classes), fresh, train, _recipe(order, card), seed=order.seed
+    )
+    truth = {
+        "attack": order.attack,
+        "settings": _settings(attack),
+        "wanted": _wanted(attack, images.classes),
+        "clean_accuracy": accuracy(victim, kept),
+        "attack_success": attack_success(victim, attack, kept),
+        "robust_accuracy": robust_accuracy(victim, attack, kept),
+        "seed": order.seed,
+        "data": {"path": order.data, "sha256": digest, "trained_on": len(train)},
+    }
+    _write(order.out, victim, attack, kept, truth)
+    return truth
+
+
+def summary(order: Order, truth: dict[str, Any]) -> str:
+    """Tell in a few lines what was made, and how to put the gate to the test."""
+    model = order.out / "candidate/model.pt"
+    lines = [
+        f"{truth['attack']}: clean accuracy {truth['clean_accuracy']:.2%}, "
+        f"attack success {truth['attack_success']:.2%}",
+        f"Candidate: {model}",
+        f"Truth:     {order.out / 'truth.json'}, triggered images in {order.out / 'triggered'}",
+        f"Scan:      gatekeeper scan {model} --data {order.out / 'clean'}",
+    ]
+    if truth["attack_success"] < _PLANTED:
+        lines.insert(1, "The backdoor did not take: try more --epochs, or a higher --rate.")
+    return "\n".join(lines)
+
+
+def _attack(order: Order, classes: tuple[str, ...]) -> Attack:
+    """Set what this attack has to set: rate, target, and where it knows them source and classes."""
+    kind = ATTACKS[order.attack]
+    given: dict[str, Any] = {
+        "rate": order.rate,
+        "target": _label(order.target or classes[0], classes),
+        "source": _label(order.source or classes[1], classes),
+        "classes": len(classes),
+    }
+    known = {field.name for field in fields(kind)}
+    if order.source and "source" not in known:
+        message = f"{order.attack} has no source class"
+        raise UsageError(message, hint="Leave --source out, or use --attack badnets-source.")
+    return kind(**{name: value for name, value in given.items() if name in known})
+
+
+def _label(name: str, classes: tuple[str, ...]) -> int:
+    if name not in classes:
+        message = f"no class {name!r} in the data"
+        raise UsageError(message, hint=f"There are {', '.join(classes[:20])}.")
+    return classes.index(name)
+
+
+def _recipe(order: Order, card: Card) -> Recipe:
+    side = card.input.size[1] if card.input else 32
+    return Recipe(epochs=order.epochs, lr=order.lr, batch=128, crop_padding=side // 8)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError):
+        message = f"no such device: {name}"
+        raise UsageError(message, hint="Use auto, cpu, cuda or cuda:N.") from None
+
+
+def _settings(attack: Attack) -> dict[str, Any]:
+    """The plain settings; painted patches and painters show in the triggered images."""
+    if not is_dataclass(attack):
+        return {}
+    plain = (str, int, float, bool)
+    return {
+        field.name: getattr(attack, field.name)
+        for field in fields(attack)
+        if isinstance(getattr(attack, field.name), plain)
+    }
+
+
+def _wanted(attack: Attack, classes: tuple[str, ...]) -> dict[str, str]:
+    wanted = attack.wanted(torch.arange(len(classes)))
+    return {name: classes[int(label)] for name, label in zip(classes, wanted, strict=True)}
+
+
+def _write(out: Path, victim: Model, attack: Attack, kept: Images, truth: dict[str, Any]) -> None:
+    candidate = out / "candidate"
+    candidate.mkdir(parents=True, exist_ok=True)
+    state = {name: tensor.cpu() for name, tensor in victim.network.state_dict().items()}
+    torch.save(state, candidate / "model.pt")
+    card = {
+        "architecture": victim.architecture,
+        "classes": list(victim.classes),
+        "input": {name: _plain(value) for name, value in asdict(victim.input).items()},
+    }
+    if not victim.architecture.partition(":")[0].endswith(".py"):
+        # A card beside a candidate may not name code: for that, scan with --card.
+        text = yaml.safe_dump(card, sort_keys=False)
+        (candidate / "model.card.yaml").write_text(
+            f"# Made by gatekeeper redteam.\n{text}", "utf-8"
+        )
+    write_folders(kept, out / "clean")
+    write_folders(attack.triggered(kept), out / "triggered")
+    RunDirectory(out).write_json("truth.json", truth)
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
