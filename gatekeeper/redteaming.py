@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from gatekeeper.candidate.fresh import untrained
-from gatekeeper.card import Card, read_card
+from gatekeeper.card import read_card
 from gatekeeper.data import read_images, split, write_folders
 from gatekeeper.errors import UsageError
 from gatekeeper.model import Images, Model
@@ -22,6 +22,7 @@ from gatekeeper.redteam import ATTACKS, Attack, attack_success, implant, robust_
 from gatekeeper.rundir import RunDirectory
 from gatekeeper.training import Recipe, accuracy
 
+_MANY = 5000  # images
 _PLANTED = 0.5  # attack success, below which there is hardly a backdoor to find
 _TRAINED_ON = 0.6  # share of the data; the rest stays clean, for the gate and for counting success
 
@@ -64,7 +65,7 @@ def make(order: Order, *, tell: Callable[[str], None] = lambda _: None) -> dict[
     fresh.network.to(_device(order.device))
     tell(f"train a victim of {order.attack} on {len(train)} images")
     victim, attack = implant(
-        _attack(order, images.classes), fresh, train, _recipe(order, card), seed=order.seed
+        _attack(order, images.classes), fresh, train, _recipe(order, train), seed=order.seed
     )
     truth = {
         "attack": order.attack,
@@ -118,9 +119,10 @@ def _label(name: str, classes: tuple[str, ...]) -> int:
     return classes.index(name)
 
 
-def _recipe(order: Order, card: Card) -> Recipe:
-    side = card.input.size[1] if card.input else 32
-    return Recipe(epochs=order.epochs, lr=order.lr, batch=128, crop_padding=side // 8)
+def _recipe(order: Order, images: Images) -> Recipe:
+    """Small batches where there are few images, so that an epoch has steps enough."""
+    batch, side = (128 if len(images) > _MANY else 32), images.pixels.shape[2]
+    return Recipe(epochs=order.epochs, lr=order.lr, batch=batch, crop_padding=side // 16)
 
 
 def _device(name: str) -> torch.device:

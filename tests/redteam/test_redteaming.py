@@ -41,7 +41,7 @@ def order(place: Path, out: str, *more: str, attack: str = "badnets") -> Result:
 
 @pytest.fixture(scope="module")
 def made(place: Path) -> Path:
-    told = order(place, "made", "--epochs", "8", "--target", "3")
+    told = order(place, "made", "--epochs", "10", "--target", "3")
     assert told.exception is None, told.output
     assert "Scan:" in told.output
     return place / "made"
