@@ -49,6 +49,7 @@ def scan_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options = [
         click.option("--data", help="Class folders, .npz, or torchvision:NAME:FOLDER."),
         click.option("--verify-data", help="Separate images for verification."),
+        click.option("--suspects", help="Folder of images that may carry a trigger."),
         click.option("--card", type=_EXISTING, help="Your card of the model."),
         click.option("--policy", help="Shipped policy or file.  [default: default]"),
         click.option("--purify", "method", help="auto, ft-sam, awm, super-ft, fst or ft."),

@@ -15,6 +15,7 @@ class Job:
     out: str
     data: str | None = None
     verify_data: str | None = None
+    suspects: str | None = None  # images that are believed to carry a trigger
     card: str | None = None
     card_trusted: bool = True  # False where it may have come with the candidate
     policy: str = "default"

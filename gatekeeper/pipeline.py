@@ -125,6 +125,7 @@ def _key(name: str, work: Workshop) -> str:
         "seed": work.job.seed,
         "device": str(work.device),
         "data": work.data_digest if position else None,
+        "suspects": work.suspects_digest if position else None,
         # A waiver may have expired since.
         "today": datetime.now(UTC).date().isoformat() if name == "conclude" else None,
         "earlier": asdict(earlier) if earlier else None,

@@ -55,6 +55,13 @@ class Purify(BaseModel):
     method: Literal["auto", "ft-sam", "awm", "super-ft", "fst", "ft"] = "auto"
 
 
+class Verify(BaseModel):
+    """What is measured beside the lines of the policy."""
+
+    model_config = _FROZEN
+    sequela: bool = Field(default=False, strict=True)
+
+
 class Waiver(BaseModel):
     """One finding of one artifact that somebody answers for, until a day."""
 
@@ -78,6 +85,7 @@ class Policy(BaseModel):
     name: str = Field(min_length=1, max_length=100)
     screen: tuple[str, ...] = SCREENS
     purify: Purify = Purify()
+    verify: Verify = Verify()
     accept_hardened: bool = Field(default=True, strict=True)
     require: dict[str, Bound]
     forbid: tuple[str, ...] = ("code-execution", "non-finite-weights")

@@ -10,8 +10,11 @@ from typing import Any
 
 import onnx
 import pytest
+import torch
 from candidates import gatekeeper, repeatable, save_candidate, save_images, watched_network
+from conftest import ROOT
 
+from gatekeeper.data import write_folders
 from gatekeeper.job import Job
 from gatekeeper.model import Images, Model
 from gatekeeper.pipeline import STEPS, begin, run, take
@@ -164,3 +167,32 @@ def test_a_step_killed_before_its_end_is_taken_again(
     from gatekeeper.records import to_dict
 
     assert repeatable(to_dict(resumed)) == repeatable(to_dict(whole))
+
+
+def test_a_policy_may_ask_for_sequela_and_an_operator_suspect_images(
+    workplace: Path, backdoored: Model, held_out: Images, attack: BadNets, tmp_path: Path
+) -> None:
+    model = save_candidate(backdoored, tmp_path / "candidate")
+    write_folders(attack.triggered(held_out.select(torch.arange(60))), tmp_path / "suspects")
+    policy = (ROOT / "policies/default.yaml").read_text(encoding="utf-8")
+    asked = policy.replace("method: auto", "method: ft").replace("name: default", "name: asked")
+    (tmp_path / "asked.yaml").write_text(asked + "verify: { sequela: true }\n", encoding="utf-8")
+    result = gatekeeper(
+        "scan", model, "--data", workplace / "clean.npz", "--out", tmp_path / "run", "--quiet",
+        "--suspects", tmp_path / "suspects", "--policy", tmp_path / "asked.yaml", cwd=tmp_path,
+    )  # fmt: skip
+    assert result.returncode in (0, 1), result.stderr
+    record = json.loads((tmp_path / "run/record.json").read_text())
+    before, after = record["verification"]["before"], record["verification"]["after"]
+    assert before["suspects_obeyed"]["value"] > 0.9
+    assert "class 0" in before["suspects_obeyed"]["note"]
+    for name in ("membership_auc", "reinjection_success", "adversarial_accuracy"):
+        assert before[name]["low"] <= before[name]["value"] <= before[name]["high"]
+        assert after[name]["value"] is not None
+    assert {name for name in after if name.startswith("suspects_")} == {
+        "suspects_obeyed",
+        "suspects_obeyed_after_retuning",
+        "suspects_obeyed_after_reactivation",
+        "suspects_obeyed_along_the_path",
+    }
+    assert "Suspect images that obey" in (tmp_path / "run/report.html").read_text()

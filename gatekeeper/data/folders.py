@@ -58,6 +58,33 @@ def read_folders(
     return images, digest.hexdigest()
 
 
+def read_loose(path: Path, spec: InputSpec, *, classes: tuple[str, ...]) -> tuple[Images, str]:
+    """Read every image in `path` and below, whatever its folder; labels are all 0 and mean nothing.
+
+    Raises:
+        DataError: no folder, no image in it, or one that cannot be decoded.
+    """
+    if not path.is_dir():
+        message = f"{path} is no folder of images"
+        raise DataError(message)
+    digest = hashlib.sha256()
+    pixels: list[Tensor] = []
+    for file in sorted(path.rglob("*")):
+        if file.suffix.lower() not in SUFFIXES or file.name.startswith("."):
+            continue
+        content = _content(file)
+        name = os.fsencode(file.relative_to(path).as_posix())
+        digest.update(name + f"\0{hashlib.sha256(content).hexdigest()}\n".encode())
+        pixels.append(_decode(file, content, spec, None))
+        check_room(path, len(pixels), spec.size)
+    if not pixels:
+        message = f"no image in {path}"
+        raise DataError(message, hint=f"Images end in one of {', '.join(sorted(SUFFIXES))}.")
+    labels = torch.zeros(len(pixels), dtype=torch.int64)
+    images = Images(pixels=torch.stack(pixels), labels=labels, classes=classes)
+    return images, digest.hexdigest()
+
+
 def check_room(source: object, count: int, shape: torch.Size | tuple[int, ...]) -> None:
     """Refuse more images than memory should hold, also where a card asks for huge ones.
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from gatekeeper.model import Images, Model
 from gatekeeper.network import layers
+from gatekeeper.perturbation import mislead
 from gatekeeper.redteam.badnets import BadNets
 from gatekeeper.redteam.stamped import Stamped, draw
 
@@ -81,9 +81,11 @@ class LabelConsistent(Stamped):
         """Push the images to be poisoned away from their class, as `surrogate` sees it."""
         chosen = self._chosen(images, seed)
         pixels = images.pixels.clone()
+        view = surrogate.pixels_to_logits().to(surrogate.device).eval()
         for index in chosen.split(256):
             batch = images.select(index).to(surrogate.device)
-            pixels[index] = self._hardened(surrogate, batch).to(pixels.device)
+            moved = mislead(view, batch, epsilon=self.epsilon / 255, steps=self.steps)
+            pixels[index] = moved.mul(255).round().to(torch.uint8).to(pixels.device)
         return replace(self, hardened=replace(images, pixels=pixels))
 
     def poison(self, images: Images, *, seed: int) -> Images:
@@ -104,16 +106,3 @@ class LabelConsistent(Stamped):
         own = images.labels == self.target
         count = min(round(self.rate * len(images)), int(own.sum()) // 2)
         return draw(own, count, seed)
-
-    def _hardened(self, surrogate: Model, batch: Images) -> Tensor:
-        """Projected gradient ascent of the loss within `epsilon` of each pixel."""
-        view = surrogate.pixels_to_logits().to(surrogate.device).eval()
-        clean, reach = batch.floats(), self.epsilon / 255
-        moved = clean.clone()
-        for _ in range(self.steps):
-            moved.requires_grad_()
-            loss = F.cross_entropy(view(moved), batch.labels)
-            (slope,) = torch.autograd.grad(loss, moved)
-            moved = moved.detach() + 2.5 * reach / self.steps * slope.sign()
-            moved = (clean + (moved - clean).clamp(-reach, reach)).clamp(0, 1)
-        return moved.mul(255).round().to(torch.uint8)

@@ -8,13 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-from gatekeeper.foreign_text import visible
 from gatekeeper.records import Attempt, LayerNorms, Measure
+from gatekeeper.report.svg import LEFT, RIGHT, WIDTH, across, dot, head, line, short, text
 
-_WIDTH = 720
-_LEFT, _RIGHT = 190, 20
 _MOST_DOTS = 400  # of one layer; of more, the largest and an even sample
 MOST_CLASSES = 60  # of more, the worst
 
@@ -30,19 +28,19 @@ def norms_chart(norms: Sequence[LayerNorms], flagged: set[tuple[str, int]]) -> M
     span = max(high - low, 0.5)
     step = 34 if any(layer.after for layer in shown) else 22
     height = step * len(shown) + 46
-    parts = [_head(height, "Norm of each unit's weights, layer by layer, on a logarithmic scale")]
+    parts = [head(height, "Norm of each unit's weights, layer by layer, on a logarithmic scale")]
     for tick in _ticks(low, low + span):
-        x = _x((math.log10(tick) - low) / span)
-        parts.append(_line("grid", x, 10, x, height - 30))
-        parts.append(_text("axis", x, height - 12, f"{tick:g}", anchor="middle"))
+        x = across((math.log10(tick) - low) / span)
+        parts.append(line("grid", x, 10, x, height - 30))
+        parts.append(text("axis", x, height - 12, f"{tick:g}", anchor="middle"))
     for row, layer in enumerate(shown):
         y = 20 + step * row
-        parts.append(_text("label", _LEFT - 10, y + 4, _short(layer.layer), anchor="end"))
+        parts.append(text("label", LEFT - 10, y + 4, short(layer.layer), anchor="end"))
         for series, offset, dots in (("before", 0, layer.before), ("after", 13, layer.after or ())):
             for unit, norm in _sample(dots):
                 mark = series if (layer.layer, unit) not in flagged else f"{series} flagged"
-                x = _x((math.log10(norm) - low) / span)
-                parts.append(_dot(mark, x, y + offset, 4 if "flagged" in mark else 2.4))
+                x = across((math.log10(norm) - low) / span)
+                parts.append(dot(mark, x, y + offset, 4 if "flagged" in mark else 2.4))
     return Markup("".join(parts) + "</svg>")
 
 
@@ -60,32 +58,32 @@ def recall_chart(before: dict[str, Measure], after: dict[str, Measure]) -> Marku
         names = sorted(names, key=lambda name: before[name].value or 0.0)[:MOST_CLASSES]
     if not names:
         return Markup()
-    labels = [_short(name.removeprefix("recall:")) for name in names]
-    left = min(_LEFT, 24 + 7 * max(map(len, labels)))
+    labels = [short(name.removeprefix("recall:")) for name in names]
+    left = min(LEFT, 24 + 7 * max(map(len, labels)))
     step = 34 if after else 22
     height = step * len(names) + 40
-    parts = [_head(height, "Share of each class's images that is recognised, before and after")]
+    parts = [head(height, "Share of each class's images that is recognised, before and after")]
     for tick in (0, 0.25, 0.5, 0.75, 1):
-        x = _x(tick, left)
-        parts.append(_line("grid", x, 6, x, height - 28))
-        parts.append(_text("axis", x, height - 10, f"{100 * tick:g} %", anchor="middle"))
+        x = across(tick, left)
+        parts.append(line("grid", x, 6, x, height - 28))
+        parts.append(text("axis", x, height - 10, f"{100 * tick:g} %", anchor="middle"))
     for row, (name, label) in enumerate(zip(names, labels, strict=True)):
         y = 10 + step * row
-        parts.append(_text("label", left - 10, y + 12, label, anchor="end"))
+        parts.append(text("label", left - 10, y + 12, label, anchor="end"))
         for series, offset, measure in (
             ("before", 0, before[name]),
             ("after", 13, after.get(name)),
         ):
             if measure is None or measure.value is None:
                 continue
-            top, length = y + offset, _x(measure.value, left) - left
+            top, length = y + offset, across(measure.value, left) - left
             parts.append(
                 f'<rect class="{series}" x="{left}" y="{top}" width="{length:.1f}" height="10"/>'
             )
             if measure.low is not None and measure.high is not None:
                 middle = top + 5
-                ends = _x(measure.low, left), middle, _x(measure.high, left), middle
-                parts += [_line("halo", *ends), _line("whisker", *ends)]
+                ends = across(measure.low, left), middle, across(measure.high, left), middle
+                parts += [line("halo", *ends), line("whisker", *ends)]
     return Markup("".join(parts) + "</svg>")
 
 
@@ -98,21 +96,21 @@ def history_chart(attempt: Attempt) -> Markup:
     highest = max(finite, default=0.0) or 1.0
     losses = [loss / highest for loss in finite]
     accuracies = [epoch.accuracy for epoch in history if epoch.accuracy is not None]
-    parts = [_head(170, "Loss and validation accuracy over the epochs")]
+    parts = [head(170, "Loss and validation accuracy over the epochs")]
     for tick in (0.0, 0.5, 1.0):
         y = 140 - 120 * tick
-        parts.append(_line("grid", _LEFT, y, _WIDTH - _RIGHT, y))
+        parts.append(line("grid", LEFT, y, WIDTH - RIGHT, y))
         axis = f"{100 * tick:g} %  ·  loss {highest * tick:.2g}"
-        parts.append(_text("axis", _LEFT - 10, y + 4, axis, anchor="end"))
+        parts.append(text("axis", LEFT - 10, y + 4, axis, anchor="end"))
     for series, values in (("loss", losses), ("accuracy", accuracies)):
         if len(values) > 1:
             points = " ".join(
-                f"{_x(i / (len(values) - 1)):.1f},{140 - 120 * value:.1f}"
+                f"{across(i / (len(values) - 1)):.1f},{140 - 120 * value:.1f}"
                 for i, value in enumerate(values)
             )
             parts.append(f'<polyline class="{series}" points="{points}"/>')
-    parts.append(_text("axis", _LEFT, 162, "epoch 1", anchor="middle"))
-    parts.append(_text("axis", _WIDTH - _RIGHT, 162, f"{history[-1].epoch}", anchor="end"))
+    parts.append(text("axis", LEFT, 162, "epoch 1", anchor="middle"))
+    parts.append(text("axis", WIDTH - RIGHT, 162, f"{history[-1].epoch}", anchor="end"))
     return Markup("".join(parts) + "</svg>")
 
 
@@ -123,31 +121,3 @@ def _sample(values: Sequence[float | None]) -> list[tuple[int, float]]:
         return units
     units.sort(key=lambda unit: -unit[1])
     return [*units[:40], *units[40 :: len(units) // _MOST_DOTS + 1]]
-
-
-def _head(height: int, title: str) -> str:
-    return (
-        f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" class="chart" '
-        f'preserveAspectRatio="xMinYMin meet"><title>{escape(visible(title))}</title>'
-    )
-
-
-def _x(share: float, left: float = _LEFT) -> float:
-    return left + share * (_WIDTH - left - _RIGHT)
-
-
-def _line(kind: str, x1: float, y1: float, x2: float, y2: float) -> str:
-    return f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
-
-
-def _dot(kind: str, x: float, y: float, radius: float) -> str:
-    return f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}"/>'
-
-
-def _text(kind: str, x: float, y: float, text: str, *, anchor: str) -> str:
-    place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
-    return f'<text class="{kind}" {place}>{escape(visible(text))}</text>'
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 28 else "…" + name[-27:]

@@ -10,8 +10,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from gatekeeper.foreign_text import visible
 from gatekeeper.records import GateRecord
+from gatekeeper.report.attempts_chart import attempts_chart
 from gatekeeper.report.charts import MOST_CLASSES, history_chart, norms_chart, recall_chart
 from gatekeeper.report.wording import (
+    AFTERMATH_LABELS,
     LABELS,
     MEANING,
     SCREEN_LABELS,
@@ -61,6 +63,10 @@ def _drawn(record: GateRecord) -> dict[str, Any]:
     return {
         "norms": norms_chart(record.norms, flagged),
         "recalls": recall_chart(before, after),
+        "tried": attempts_chart(attempts, record.checks),
+        "aftermath": [name for name in AFTERMATH_LABELS if name in {**before, **after}],
+        "before": before,
+        "after": after,
         "histories": [
             (number, chart)
             for number, attempt in enumerate(attempts, start=1)
@@ -94,6 +100,7 @@ def _sorted(record: GateRecord) -> dict[str, Any]:
 def _worded(record: GateRecord) -> dict[str, Any]:
     return {
         "labels": LABELS,
+        "aftermath_labels": AFTERMATH_LABELS,
         "screen_labels": SCREEN_LABELS,
         "meaning": MEANING[record.verdict.decision],
         "next": next_step(record),

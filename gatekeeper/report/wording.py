@@ -29,6 +29,16 @@ LABELS = {
     "smallest_trigger_area": "Smallest trigger (share of image)",
     "onnx_top1_agreement": "ONNX agrees with torch",
 }
+AFTERMATH_LABELS = {
+    "membership_auc": "Membership inference, area under the curve (50 %: nothing leaks)",
+    "membership_balanced_accuracy": "Membership inference, balanced accuracy",
+    "reinjection_success": "Success of a fresh patch, put in again with few images",
+    "adversarial_accuracy": "Accuracy under changes of at most 8/255 (PGD)",
+    "suspects_obeyed": "Suspect images that obey",
+    "suspects_obeyed_after_retuning": "The same, after tuning on five of them",
+    "suspects_obeyed_after_reactivation": "The same, under one small change for all",
+    "suspects_obeyed_along_the_path": "The same, between purified and candidate, at most",
+}
 SCREEN_LABELS = {
     "neuron-norm": "Units whose weights stand out",
     "last-layer": "Classes whose last-layer row stands out",

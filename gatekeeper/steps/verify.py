@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gatekeeper.model import Images, Model
 from gatekeeper.records import Measure, Subject, TriggerRecord, Verification, to_dict
+from gatekeeper.steps.aftermath import aftermath
 from gatekeeper.steps.observations import load_observation, save_observation
 from gatekeeper.steps.purify import PURIFIED
 from gatekeeper.steps.screen import OBSERVATION
@@ -46,6 +47,10 @@ def verify(work: Workshop) -> list[str]:
         files.append("purified-observation.safetensors")
         after = _measure(work, data, purified, observation, candidate)
         triggers = _describe(work, data, purified, observation, None, "purified")
+    more_before, more_after = aftermath(work, data, purified)
+    before |= more_before
+    if after is not None:
+        after |= more_after
     triggers = [*_describe(work, data, work.candidate, candidate, purified, "candidate"), *triggers]
     content = {
         "verification": to_dict(Verification(before=before, after=after)),

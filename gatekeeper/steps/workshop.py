@@ -12,7 +12,7 @@ import torch
 
 from gatekeeper.candidate.loading import load
 from gatekeeper.card import EMPTY, Card, beside, read_card
-from gatekeeper.data import is_there, read_images, split, without
+from gatekeeper.data import is_there, read_images, read_loose, split, without
 from gatekeeper.errors import CardError, DataError, StepError, UsageError
 from gatekeeper.job import Job
 from gatekeeper.model import Images, Model
@@ -120,13 +120,17 @@ class Workshop:
             UsageError: policy, card or device are wrong, or a path that was given does not exist.
         """
         _ = self.policy, self.card, self.device
-        for path in (self.job.data, self.job.verify_data):
+        for path in (self.job.data, self.job.verify_data, self.job.suspects):
             if path is not None and not is_there(path):
-                message = f"no clean images at {path}"
+                message = f"no images at {path}"
                 raise DataError(message)
-        if self.job.verify_data is not None and self.job.data is None:
-            message = "--verify-data needs --data"
-            raise UsageError(message, hint="Give --data DIR as well.")
+        for option, given in (
+            ("verify-data", self.job.verify_data),
+            ("suspects", self.job.suspects),
+        ):
+            if given is not None and self.job.data is None:
+                message = f"--{option} needs --data"
+                raise UsageError(message, hint="Give --data DIR as well.")
 
     @cached_property
     def data(self) -> CleanData | None:
@@ -164,6 +168,23 @@ class Workshop:
             shared=len(verify) - len(fresh),
         )
         return CleanData(purify=purify, verify=fresh, record=record)
+
+    @cached_property
+    def suspects(self) -> Images | None:
+        """The images that the operator suspects, unlabelled; None where none were given."""
+        return self._suspects[0] if self._suspects else None
+
+    @property
+    def suspects_digest(self) -> str | None:
+        """Digest of the suspect images, where the run can use any."""
+        return self._suspects[1] if self.has_weights and self._suspects else None
+
+    @cached_property
+    def _suspects(self) -> tuple[Images, str] | None:
+        if self.job.suspects is None:
+            return None
+        model = self.candidate
+        return read_loose(Path(self.job.suspects), model.input, classes=model.classes)
 
     @cached_property
     def candidate(self) -> Model:
