@@ -53,6 +53,8 @@ def _why_not(work: Workshop) -> str:
         return f"policy {work.policy.name!r} asks for none."
     if work.data is None:
         return "no clean images; give --data DIR."
+    if "at_chance" in work.room.read_json("findings.json"):
+        return "the candidate is hardly better than chance on the clean images."
     screens = work.room.read_json("findings.json")["screens"].values()
     if when == "flagged" and not any(result["outcome"] == "flagged" for result in screens):
         return "no screen flagged the candidate, and the policy purifies flagged ones only."

@@ -8,11 +8,12 @@ from gatekeeper.network import layers, unit_norms
 from gatekeeper.records import Finding, ScreenResult, to_dict
 from gatekeeper.screening import SCREENS
 from gatekeeper.steps.observations import save_observation
-from gatekeeper.steps.workshop import Workshop
+from gatekeeper.steps.workshop import CleanData, Workshop
 from gatekeeper.triggers import Trigger
 from gatekeeper.verification import Observation, observe
 
 OBSERVATION = "candidate-observation.safetensors"
+_ABOVE_CHANCE = 0.15  # share of the way from chance to 1
 NOT_RUN = ScreenResult(score=None, outcome="not-run")
 
 
@@ -50,8 +51,24 @@ def screen(work: Workshop) -> list[str]:
         "num_classes": len(model.classes),
         "parameters": sum(weight.numel() for weight in model.network.parameters()),
     }
+    if observation is not None and work.data and _at_chance(work, work.data, observation):
+        content["at_chance"] = True
     work.room.write_json("findings.json", content)
     return files
+
+
+def _at_chance(work: Workshop, data: CleanData, observation: Observation) -> bool:
+    """Tell, and note, that candidate and clean images do not belong together."""
+    labels = data.verify.labels.cpu()
+    right = float((observation.predictions == labels).float().mean())
+    chance = 1 / len(data.verify.classes)
+    if right >= chance + _ABOVE_CHANCE * (1 - chance):
+        return False
+    work.notes.errors.append(
+        f"Clean images: the candidate names only {right:.1%} of them right, hardly more than by "
+        "chance. Look whether labels, the order of the card's classes, and its input are right."
+    )
+    return True
 
 
 def _run(work: Workshop, name: str, model: Model) -> tuple[ScreenResult, list[Finding]]:
