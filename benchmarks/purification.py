@@ -28,6 +28,8 @@ from gatekeeper.purification.auto import Auto
 from gatekeeper.redteam import ATTACKS
 from gatekeeper.steps.choosing import trial_of
 from gatekeeper.training import Recipe, accuracy, predictions
+from gatekeeper.verification.durability import Suspects, along_the_path, reactivated, retuned
+from gatekeeper.verification.sequela import sequela
 
 PROFILES = {
     "cpu": Setting(
@@ -146,15 +148,39 @@ def row(method: str, cell: Cell, held: Victim, clean: Images, data: Data) -> dic
         except Exception as error:  # a method that cannot serve the cell is a result, too
             given |= {"failed": f"{type(error).__name__}: {error}"}
     seconds = time.perf_counter() - started
-    after = measured(held, given.pop("model"), data.test)
+    network = given.pop("model")
+    after = measured(held, network, data.test)
+    headline = (cell.rate, cell.budget) == HEADLINE and "failed" not in given
+    beside = aftermath(held, network, clean, data, cell.seed) if headline else {}
     lost = (before["acc"] or 0) - (after["acc"] or 0)
     gone = None if before["asr"] is None else before["asr"] - (after["asr"] or 0)
     der = None if gone is None else (max(0.0, gone) - max(0.0, lost) + 1) / 2
     return {
         **vars(cell), "method": method, "images": len(clean),
         "acc_before": before["acc"], "asr_before": before["asr"], **after,
-        "accuracy_drop": lost, "der": der, "seconds": round(seconds, 2), **given,
+        "accuracy_drop": lost, "der": der, "seconds": round(seconds, 2), **beside, **given,
     }  # fmt: skip
+
+
+def aftermath(
+    held: Victim, network: Model, clean: Images, data: Data, seed: int
+) -> dict[str, float | None]:
+    """Sequela and durability of one network, the true trigger at hand."""
+    members, others = (
+        spread(images, 1000).to(network.device) for images in (data.train, data.test)
+    )
+    found = list(sequela(network, members, others, seed=seed).values())
+    if len(held.triggered):
+        few = torch.arange(0, len(held.triggered), 4)
+        suspects = Suspects(images=held.triggered.select(few), wanted=held.wanted[few])
+        found += [retuned(network, clean, suspects, seed=seed), reactivated(network, suspects)]
+        found.append(along_the_path(held.model, network, suspects))
+    return {measure.name: measure.value for measure in found}
+
+
+def spread(images: Images, most: int) -> Images:
+    """Keep about `most` of the images, evenly."""
+    return images.select(torch.arange(0, len(images), max(1, len(images) // most)))
 
 
 def keep(path: Path, fresh: dict[str, Any], command: str) -> None:

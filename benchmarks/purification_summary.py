@@ -8,6 +8,14 @@ from typing import Any
 PLANTED = 0.5  # attack success of a victim, below which nothing was planted that could be removed
 
 
+_SEQUELA = ("membership_auc", "reinjection_success", "adversarial_accuracy")
+_DURABILITY = (
+    "suspects_obeyed_after_retuning",
+    "suspects_obeyed_after_reactivation",
+    "suspects_obeyed_along_the_path",
+)
+
+
 def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Give, for each method, the headline numbers and the same for each amount of clean images.
 
@@ -15,6 +23,11 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """
     methods = list(dict.fromkeys(row["method"] for row in rows))
     return {method: _of([row for row in rows if row["method"] == method]) for method in methods}
+
+
+def _mean(rows: list[dict[str, Any]], name: str) -> float | None:
+    values = [row[name] for row in rows if row.get(name) is not None]
+    return round(mean(values), 4) if values else None
 
 
 def _of(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -41,6 +54,8 @@ def _numbers(rows: list[dict[str, Any]]) -> dict[str, Any]:
             "mean_der": round(mean(r["der"] for r in planted), 4),
             "mean_seconds": round(mean(r["seconds"] for r in planted), 1),
         }
+        beside = (*_SEQUELA, *_DURABILITY)
+        numbers |= {name: found for name in beside if (found := _mean(planted, name)) is not None}
     if twins:
         numbers["twin_drop"] = round(mean(twins), 4)
     return numbers

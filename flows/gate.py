@@ -14,7 +14,7 @@ from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from gatekeeper.job import Job
-from gatekeeper.pipeline import STEPS, begin, check, take
+from gatekeeper.pipeline import STEPS, begin, check, mistakes_undone, take
 from gatekeeper.records import GateRecord
 from gatekeeper.report import read_record
 from gatekeeper.rundir import RunDirectory
@@ -60,7 +60,7 @@ def create_gpu_limit() -> None:
 def gate(order: dict[str, Any], resume: bool = False) -> dict[str, Any]:
     """Take every step, then show the verdict as an artifact; gives paths and digests."""
     out = Path(order["out"])
-    with RunDirectory.open(out, resume=resume):
+    with RunDirectory.open(out, resume=resume) as room, mistakes_undone(room):
         files: dict[str, str] = {}
         for name in STEPS:
             files.update(step(name, order))

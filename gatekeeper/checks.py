@@ -70,6 +70,8 @@ def _outcome(
         return "undecided", f" ({measure.note or 'no value'})"
     note = f" ({measure.note})" if measure.note else ""
     if not bound.met_by(measure.value):
+        if samples < policy.min_samples and _could_be_met(bound, measure):
+            return "undecided", f" ({samples} held-out images, {policy.min_samples} needed)"
         return "failed", note
     if measure.partial:
         return "undecided", note
@@ -83,6 +85,12 @@ def _outcome(
     if bound.met_by(pessimistic):
         return "passed", note
     return "undecided", f" ({_needed(bound, measure, pessimistic)})"
+
+
+def _could_be_met(bound: Bound, measure: Measure) -> bool:
+    """Tell whether the favourable end of the interval meets the bound."""
+    hopeful = measure.high if bound.at_least is not None else measure.low
+    return hopeful is not None and bound.met_by(max(0.0, hopeful))
 
 
 def _needed(bound: Bound, measure: Measure, pessimistic: float) -> str:

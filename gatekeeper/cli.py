@@ -123,6 +123,7 @@ def report(record: Path, form: str, compare: Path | None) -> int:
     from gatekeeper.report import compare as compared
     from gatekeeper.report import read_record, render
 
+    record = record / "record.json" if record.is_dir() else record
     read = read_record(_text(record), str(record))
     if compare is not None:
         say(compared(read, read_record(_text(compare), str(compare))))
@@ -148,13 +149,14 @@ def policy_show(name: str) -> int:
 
 
 @policy.command("check")
-@click.argument("name")
-def policy_check(name: str) -> int:
-    """Say whether a policy is well-formed; errors name file and line."""
+@click.argument("names", nargs=-1, required=True)
+def policy_check(names: tuple[str, ...]) -> int:
+    """Say whether policies are well-formed; errors name file and line."""
     from gatekeeper.policy import read_policy
 
-    read = read_policy(name)
-    say(f"{read.name}: well-formed, {len(read.require)} requirements, sha256 {read.sha256}")
+    for name in names:
+        read = read_policy(name)
+        say(f"{read.name}: well-formed, {len(read.require)} requirements, sha256 {read.sha256}")
     return 0
 
 

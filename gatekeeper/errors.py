@@ -44,13 +44,13 @@ class ConfigError(UsageError):
 class PolicyError(UsageError):
     """A policy is malformed."""
 
-    hint = "Run `gatekeeper policy check FILE`."
+    hint = "`gatekeeper policy show default` prints one that is right."
 
 
 class CardError(UsageError):
     """A card is malformed, or does not fit the candidate."""
 
-    hint = "Run `gatekeeper inspect MODEL` to see its tensors."
+    hint = "README.md shows a card; without one, known architectures are recognised."
 
 
 class DataError(UsageError):
@@ -62,7 +62,7 @@ class DataError(UsageError):
 class CandidateError(GatekeeperError):
     """The candidate cannot be read; undecided, never clean."""
 
-    hint = "Ask its maker for a state dict or a .safetensors file."
+    hint = "Ask its maker for torch.save(model.state_dict(), FILE) or a .safetensors file."
 
 
 class StepError(GatekeeperError):

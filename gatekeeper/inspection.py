@@ -15,6 +15,12 @@ from gatekeeper.foreign_text import visible
 from gatekeeper.records import to_dict
 from gatekeeper.rules import BLOCKING, RULES
 
+# A file of these that is no model is broken, or something else in disguise.
+_MODEL_SUFFIXES = frozenset(
+    {".pt", ".pth", ".ckpt", ".th", ".bin", ".tar", ".pkl", ".pickle", ".safetensors", ".onnx",
+     ".pt2", ".h5", ".keras", ".joblib", ".npy", ".npz", ".zip", ".model", ".t7"}
+)  # fmt: skip
+
 
 @dataclass(frozen=True, kw_only=True)
 class Inspected:
@@ -38,6 +44,7 @@ class InspectedFiles:
     """All that was asked for."""
 
     files: tuple[Inspected, ...]
+    passed_over: int = 0  # files in folders that are no model, by content and by name
 
     @property
     def exit_code(self) -> int:
@@ -49,8 +56,22 @@ class InspectedFiles:
 
 
 def inspect_all(paths: Iterable[Path]) -> InspectedFiles:
-    """Inspect files, and every file below folders."""
-    return InspectedFiles(files=tuple(_inspect(path) for path in _files(paths)))
+    """Inspect files, and every file below folders; there, what is no model is only counted."""
+    kept, passed_over = [], 0
+    for path, named in _files(paths):
+        file = _inspect(path)
+        if named or _concerns_models(file):
+            kept.append(file)
+        else:
+            passed_over += 1
+    return InspectedFiles(files=tuple(kept), passed_over=passed_over)
+
+
+def _concerns_models(file: Inspected) -> bool:
+    """Tell whether a file calls itself a model, holds one, or could not be looked at."""
+    if file.inspection is None or Path(file.path).suffix.lower() in _MODEL_SUFFIXES:
+        return True
+    return file.state != "unreadable" or file.inspection.artifact.kind != "unknown"
 
 
 def tell_inspections(inspected: InspectedFiles, form: str) -> str:
@@ -58,16 +79,19 @@ def tell_inspections(inspected: InspectedFiles, form: str) -> str:
     if form == "json":
         return json.dumps([_as_dict(file) for file in inspected.files], indent=2)
     lines = [line for file in inspected.files for line in _lines(file)]
+    if inspected.passed_over:
+        lines.append(f"{inspected.passed_over} other files are no models, and were passed over.")
     return "\n".join(lines) or "No file was found, so nothing was checked."
 
 
-def _files(paths: Iterable[Path]) -> Iterator[Path]:
+def _files(paths: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
+    """Every file, and whether it was named by itself."""
     for path in paths:
         # Not `is_dir`, which raises where the name is longer than a file system allows.
         if os.path.isdir(path):  # noqa: PTH112
-            yield from _below(path)
+            yield from ((file, False) for file in _below(path))
         else:
-            yield path
+            yield path, True
 
 
 def _below(folder: Path) -> Iterator[Path]:

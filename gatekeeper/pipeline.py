@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,9 +51,22 @@ def run(
     check(job)
     with RunDirectory.open(Path(job.out), resume=resume) as room:
         work = begin(job, room, tell)
-        for name in STEPS:
-            take(name, work)
+        with mistakes_undone(room):
+            for name in STEPS:
+                take(name, work)
         return read_record(room.file("record.json").read_text(encoding="utf-8"), job.out)
+
+
+@contextmanager
+def mistakes_undone(room: RunDirectory) -> Iterator[None]:
+    """Leave a fresh directory as it was where the operator's input is wrong: the next try fits."""
+    fresh = not room.state()
+    try:
+        yield
+    except UsageError:
+        if fresh:
+            room.clear()
+        raise
 
 
 def check(job: Job) -> None:
@@ -71,7 +85,10 @@ def check(job: Job) -> None:
 def begin(job: Job, room: RunDirectory, tell: Callable[[str], None]) -> Workshop:
     """Open the workshop in a run directory; the first to come writes down when it began."""
     work = Workshop(job, room, tell)
-    if not room.file(_RUN).exists():
+    known = room.read_json(_RUN) if room.file(_RUN).exists() else {}
+    if known.get("job") != asdict(job):
+        if known:
+            tell("the order differs from the earlier run's: steps that it touches are taken again")
         started = datetime.now(UTC).isoformat(timespec="seconds")
         room.write_json(_RUN, {"started_at": started, "job": asdict(job)})
     return work

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gatekeeper.config import Config, came_with, find_config
-from gatekeeper.errors import CandidateError, UsageError
+from gatekeeper.errors import UsageError
 from gatekeeper.job import METHODS, Job
 from gatekeeper.policy import read_policy
 from gatekeeper.rundir import sha256_file
@@ -24,7 +24,10 @@ def plan(model: Path, **given: Any) -> Job:
     """
     if not os.path.lexists(model):
         message = f"no file {model}"
-        raise CandidateError(message, hint="Check the path of the candidate.")
+        raise UsageError(message, hint="Check the path of the candidate.")
+    if os.path.isdir(model):  # noqa: PTH112 - raises for no name, however long
+        message = f"{model} is a folder"
+        raise UsageError(message, hint="Name the file; `gatekeeper inspect` takes folders.")
     config = find_config(Path.cwd())
     defaults = {
         "data": config.data,

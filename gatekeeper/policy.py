@@ -148,7 +148,8 @@ def read_policy(name: str) -> Policy:
     """
     path = bundled("policies") / f"{name}.yaml" if name in shipped() else Path(name)
     if not os.path.lexists(path):
-        message = f"no policy {name!r}"
+        kind = "file" if "/" in name or name.endswith((".yaml", ".yml")) else "policy"
+        message = f"no {kind} {name!r}"
         raise PolicyError(message, hint=f"Shipped: {', '.join(shipped())}; or give a file.")
     document = read_yaml(path, PolicyError)
     return validated(document, Policy, PolicyError, path=str(path), sha256=document.sha256)

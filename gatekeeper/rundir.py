@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -151,6 +151,16 @@ class RunDirectory:
             for name in names:
                 # Only the last part: a state damaged from outside names no other folder's files.
                 self.file(Path(name).name).unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Remove every file of the run, and the directory, which others may hold files in.
+
+        Raises:
+            RunDirectoryError: the directory is read-only.
+        """
+        self.remove([entry.name for entry in self.path.iterdir() if entry.is_file()])
+        with suppress(OSError):
+            self.path.rmdir()
 
     def finish(
         self,

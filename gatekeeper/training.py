@@ -50,6 +50,7 @@ class Recipe:
     lr_base: float = 0.0  # schedule "super": where every triangle begins and ends
     lr_second: float = 0.0  # schedule "super": the peak of the second half
     cycles: int = 3  # schedule "super": triangles in each half
+    distil: float = 0.0  # weight in [0, 1] of the answers that the network gave before
     precision: Precision = "auto"
 
 
@@ -92,6 +93,8 @@ def fine_tune(
     tuned = model.clone()
     trainer = _Trainer(tuned, images, recipe, seed)
     trainer.rein = rein(tuned) if rein else None
+    if recipe.distil > 0:
+        trainer.teacher = model.clone().pixels_to_logits().to(model.device).eval()
     history = []
     for epoch in range(recipe.epochs):
         with _seeded_chance(model.device, seed + epoch):
@@ -147,6 +150,7 @@ class _Trainer:
         self.sharp = SharpnessAware(parameters, rho=recipe.rho)
         self.generator = torch.Generator().manual_seed(seed)
         self.rein: Rein | None = None
+        self.teacher: nn.Module | None = None
         self.taken = 0
         self.total = recipe.epochs * len(self._batches(torch.arange(len(images))))
 
@@ -181,12 +185,13 @@ class _Trainer:
         return batches
 
     def _step(self, pixels: Tensor, labels: Tensor) -> Tensor:
-        loss = self._gradient(pixels, labels)
+        taught = self._taught(pixels)
+        loss = self._gradient(pixels, labels, taught)
         if self.recipe.rho > 0:
             self.sharp.climb()
             # Perturbed weights would pollute the statistics we export with.
             with frozen_running_stats(self.network):
-                self._gradient(pixels, labels)
+                self._gradient(pixels, labels, taught)
             self.sharp.come_back()
         if self.recipe.clip > 0:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip, foreach=True)
@@ -195,11 +200,23 @@ class _Trainer:
             self.rein.project()
         return loss
 
-    def _gradient(self, pixels: Tensor, labels: Tensor) -> Tensor:
+    @torch.no_grad()
+    def _taught(self, pixels: Tensor) -> Tensor | None:
+        """(N, classes) what the network answered before; None where nobody asks."""
+        if self.teacher is None:
+            return None
+        with autocast(pixels.device, self.recipe.precision):
+            answer: Tensor = self.teacher(pixels)
+        return answer.float().softmax(dim=1)
+
+    def _gradient(self, pixels: Tensor, labels: Tensor, taught: Tensor | None) -> Tensor:
         self.optimiser.zero_grad(set_to_none=True)
         with autocast(pixels.device, self.recipe.precision):
             answer = self.view(pixels)
         loss = F.cross_entropy(answer.float(), labels, label_smoothing=self.recipe.label_smoothing)
+        if taught is not None:
+            share = self.recipe.distil
+            loss = (1 - share) * loss + share * F.cross_entropy(answer.float(), taught)
         if self.rein is not None:
             loss = loss + self.rein.penalty()
         loss.backward()

@@ -28,9 +28,14 @@ def validated(
     try:
         return shape.model_validate({**document.data, **more})
     except ValidationError as problems:
-        first = problems.errors(include_url=False)[0]
+        # A misspelt key explains the one that is missing.
+        order = sorted(
+            problems.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden"
+        )
+        first = order[0]
         where = tuple(first["loc"])
         key = ".".join(map(str, where)) or "document"
-        what = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
+        told = first["msg"].removeprefix("Value error, ")
+        what = "unknown key" if first["type"] == "extra_forbidden" else told
         message = f"{document.path}:{document.line_of(where)}: {key}: {what}"
         raise error(message) from None

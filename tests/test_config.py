@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gatekeeper.config import Config, find_config
-from gatekeeper.errors import CandidateError, CardError, ConfigError, UsageError
+from gatekeeper.errors import CardError, ConfigError, UsageError
 from gatekeeper.pipeline import run
 from gatekeeper.planning import plan
 
@@ -116,7 +116,7 @@ def test_a_plan_fills_in_what_was_not_said(home: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("name", ["gone.pt", "n" * 300, "a\0b"])
 def test_no_candidate_is_one_line(tmp_path: Path, name: str) -> None:
-    with pytest.raises(CandidateError, match="no file"):
+    with pytest.raises(UsageError, match="no file"):
         plan(tmp_path / name)
 
 

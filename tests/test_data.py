@@ -249,3 +249,13 @@ def test_a_damaged_image_gives_pixels_or_one_line(
         assert read_images(root, GREY)[0].pixels.shape == (2, 1, 8, 8)
         return
     assert str(file) in refusal(root)
+
+
+def test_an_empty_class_and_a_class_folder_itself_are_named(tmp_path: Path) -> None:
+    root = folders(tmp_path, {"a": 2, "b": 1})
+    (root / "c").mkdir()
+    with pytest.raises(DataError, match=r"no image in .*/c"):
+        read_images(root, GREY)
+    with pytest.raises(DataError, match="0 class folder") as refused:
+        read_images(root / "a", GREY)
+    assert "give the folder above" in refused.value.hint

@@ -145,8 +145,8 @@ def test_yaml_that_plays_tricks_is_refused(
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    assert "no policy" in refusal(tmp_path / "nowhere.yaml")
-    assert "no policy" in refusal(tmp_path / ("long" * 200))
+    assert "no file" in refusal(tmp_path / "nowhere.yaml")
+    assert "no file" in refusal(tmp_path / ("long" * 200))
     assert "not a regular file" in refusal(tmp_path)
     (tmp_path / "dangling.yaml").symlink_to(tmp_path / "gone")
     assert "No such file" in refusal(tmp_path / "dangling.yaml")

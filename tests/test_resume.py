@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from candidates import save_candidate, save_images
 from safetensors.torch import save_file
 
 from gatekeeper import pipeline
 from gatekeeper.candidate import quarantine
 from gatekeeper.errors import DataError, RunDirectoryError
 from gatekeeper.job import Job
+from gatekeeper.model import Images, Model
 from gatekeeper.pipeline import PUBLISHED, STEPS, begin, run, take
 from gatekeeper.rundir import RunDirectory
 from gatekeeper.steps.workshop import Workshop
@@ -170,3 +172,27 @@ def test_two_that_begin_at_once_do_not_share_a_directory(
     ):
         pass
     assert (tmp_path / "record.json").read_text() == "theirs"
+
+
+def test_a_mistake_leaves_no_directory_behind_and_the_next_try_fits(
+    backdoored: Model, held_out: Images, tmp_path: Path
+) -> None:
+    model = save_candidate(backdoored, tmp_path / "candidate")
+    data = save_images(held_out.select(held_out.labels < 0), tmp_path / "empty.npz")
+    job = Job(model=str(model), out=str(tmp_path / "run"), data=str(data), policy="ci")
+    with pytest.raises(DataError):
+        run(job)
+    assert not (tmp_path / "run").exists()
+    good = save_images(held_out, tmp_path / "clean.npz")
+    assert run(replace(job, data=str(good))).verdict.decision
+    # What an earlier run left is not the mistake's to take.
+    before = {entry.name for entry in (tmp_path / "run").iterdir()}
+    with pytest.raises(DataError):
+        run(job, resume=True)
+    assert "candidate.json" in {entry.name for entry in (tmp_path / "run").iterdir()} & before
+
+
+def test_another_order_in_the_same_directory_is_told(job: Job, passed: Path) -> None:
+    told: list[str] = []
+    run(replace(job, seed=5), resume=True, tell=told.append)
+    assert any("differs from the earlier run's" in line for line in told)

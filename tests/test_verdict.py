@@ -303,3 +303,22 @@ def test_no_network_is_named_for_deployment_unless_all_its_checks_passed(
 def test_a_candidate_as_good_as_before_is_not_called_hardened() -> None:
     worse = replace(GOOD["clean_accuracy"], value=0.5, low=0.4, high=0.6)
     assert judged(GOOD, {**GOOD, "clean_accuracy": worse}).deploy == "candidate"
+
+
+@pytest.mark.parametrize(
+    ("samples", "low", "decision"),
+    [(50, -0.03, "undecided"), (50, 0.03, "reject"), (500, -0.03, "reject")],
+)
+def test_a_few_images_fail_a_line_only_where_no_more_of_them_could_mend_it(
+    samples: int, low: float, decision: str
+) -> None:
+    policy = Policy(
+        name="few", require={"clean_accuracy_drop": Bound(at_most=0.02)}, min_samples=500,
+        path="", sha256="",
+    )  # fmt: skip
+    drop = Measure(name="clean_accuracy_drop", value=0.04, low=low, high=0.1, n=samples)
+    told = judge(
+        policy, artifact_sha256="", findings=(), samples=samples, class_counts={}, skipped=(),
+        verification=Verification(before={"clean_accuracy_drop": drop}), today=date(2026, 1, 1),
+    )  # fmt: skip
+    assert told.verdict.decision == decision

@@ -64,6 +64,8 @@ def build(name: str, spec: InputSpec, num_classes: int, *, trusted: bool) -> nn.
             raise CardError(message, hint="Read it, and give your own card with --card FILE.")
         return _from_file(Path(file), factory, num_classes)
     message = f"no architecture {name!r}"
+    if name in _torchvision_names():
+        message += f"; did you mean torchvision:{name}?"
     hint = f"Use torchvision:NAME, timm:NAME, FILE.py:FACTORY, or {', '.join(BUILT_IN)}."
     raise CardError(message, hint=hint)
 
@@ -144,11 +146,17 @@ def _same(network: nn.Module, shapes: Shapes) -> bool:
     return wanted == given
 
 
+def _torchvision_names() -> list[str]:
+    from torchvision import models
+
+    names: list[str] = models.list_models(module=models)
+    return names
+
+
 def _torchvision(name: str, num_classes: int) -> nn.Module:
     from torchvision import models
 
-    known = models.list_models(module=models)
-    if name not in known:
+    if name not in _torchvision_names():
         message = f"torchvision has no classifier {name!r}"
         raise CardError(message, hint="See torchvision.models.list_models().")
     more = {"init_weights": False} if name in _SLOW_START else {}

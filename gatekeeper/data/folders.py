@@ -49,6 +49,9 @@ def read_folders(
             pixels.append(_decode(file, content, spec, pixels[0].shape if pixels else None))
             check_room(path, len(pixels), pixels[0].shape)
             labels.append(order[folder.name])
+    if pixels and (empty := set(order.values()) - set(labels)):
+        message = f"no image in {path / next(n for n in names if order[n] in empty)}"
+        raise DataError(message, hint="Put at least one image of the class there.")
     if not pixels:
         message = f"no image in the class folders of {path}"
         raise DataError(message, hint=f"Images end in one of {', '.join(sorted(SUFFIXES))}.")
@@ -100,7 +103,9 @@ def check_room(source: object, count: int, shape: torch.Size | tuple[int, ...]) 
 def _check_classes(path: Path, names: tuple[str, ...], classes: tuple[str, ...] | None) -> None:
     if len(names) < 2:
         message = f"{path} has {len(names)} class folder(s), at least 2 are needed"
-        raise DataError(message)
+        loose = any(file.suffix.lower() in SUFFIXES for file in path.iterdir())
+        hint = "It holds images itself: give the folder above, with one folder per class."
+        raise DataError(message, hint=hint if loose else DataError.hint)
     if classes is not None and set(names) != set(classes):
         odd = sorted(set(names) ^ set(classes))
         message = (

@@ -29,6 +29,7 @@ SETS: dict[str, dict[str, Any]] = {
     "OxfordIIITPet": {"split": "test"},
     "Food101": {"split": "test"},
 }
+_HINT = "The gate downloads nothing: have torchvision fetch it there beforehand."
 
 
 def is_named(source: str | Path) -> bool:
@@ -49,10 +50,9 @@ def read_named(
 
     try:
         found = getattr(torchvision.datasets, name)(root, download=False, **SETS[name])
-    except (RuntimeError, OSError) as error:
-        message = f"{name} is not in {root}: {str(error).splitlines()[0]}"
-        hint = "The gate downloads nothing: have torchvision fetch it there beforehand."
-        raise DataError(message, hint=hint) from None
+    except (RuntimeError, OSError):
+        message = f"{name} is not in {root}, or is damaged"
+        raise DataError(message, hint=_HINT) from None
     digest = hashlib.sha256()
     pixels: list[Tensor] = []
     labels: list[int] = []
@@ -72,6 +72,18 @@ def read_named(
         raise DataError(message)
     images = Images(pixels=torch.stack(pixels), labels=torch.tensor(labels), classes=classes or own)
     return images, digest.hexdigest()
+
+
+def look_for_named(source: str) -> None:
+    """See that the set has a name and its folder is there.
+
+    Raises:
+        DataError: it has none, or it is not.
+    """
+    name, root = _parts(source)
+    if not Path(root).is_dir():
+        message = f"{name} is not in {root}: there is no such folder"
+        raise DataError(message, hint=_HINT)
 
 
 def _parts(source: str) -> tuple[str, str]:

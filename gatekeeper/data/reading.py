@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gatekeeper.data.arrays import read_arrays
 from gatekeeper.data.folders import read_folders
-from gatekeeper.data.named import is_named, read_named
+from gatekeeper.data.named import is_named, look_for_named, read_named
 from gatekeeper.errors import DataError
 from gatekeeper.model import Images
 from gatekeeper.records import InputSpec
@@ -38,7 +38,14 @@ def read_images(
     raise DataError(message, hint="A set of torchvision is named torchvision:NAME:FOLDER.")
 
 
-def is_there(source: str | Path) -> bool:
-    """Tell whether there is anything where the images should be."""
-    place = str(source).split(":", 2)[-1] if is_named(source) else source
-    return Path(place).exists()
+def look(source: str | Path) -> None:
+    """See that there is anything where the images should be, without reading it.
+
+    Raises:
+        DataError: there is nothing, or no such set.
+    """
+    if is_named(source):
+        look_for_named(str(source))
+    elif not Path(source).exists():
+        message = f"no images at {source}"
+        raise DataError(message)

@@ -164,7 +164,7 @@ class _Search:
         try:
             purified, told = purify(
                 self.model, self.fitted, seed=self.seed, validation=self.validation,
-                on_epoch=self._watch(history),
+                on_epoch=self._watch(history, grace=max(3, getattr(purify, "epochs", 30) // 3)),
             )  # fmt: skip
         except (StepError, _CollapsedError) as error:
             self._keep(
@@ -197,12 +197,12 @@ class _Search:
         if self.on_attempt is not None:
             self.on_attempt(attempt)
 
-    def _watch(self, history: list[Epoch]) -> Callable[[Epoch], None]:
-        """Give up after a third of the epochs where the network forgot what it knew."""
+    def _watch(self, history: list[Epoch], *, grace: int) -> Callable[[Epoch], None]:
+        """Give up after `grace` epochs where the network forgot what it knew."""
 
         def watch(epoch: Epoch) -> None:
             history.append(epoch)
-            late = epoch.epoch >= 10
+            late = epoch.epoch >= grace
             if late and epoch.accuracy is not None and epoch.accuracy < self.before - _COLLAPSED:
                 message = (
                     f"validation accuracy fell from {100 * self.before:.1f} to "

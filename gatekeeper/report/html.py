@@ -27,7 +27,7 @@ from gatekeeper.rules import RULES
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _SEVERITIES = ("critical", "high", "medium", "low", "info")
-_SHOWN = 12  # findings before the rest is folded away
+_SHOWN, _SHOWN_LOW = 12, 4  # findings, and low ones alone, before the rest is folded away
 
 
 def html(record: GateRecord) -> str:
@@ -83,6 +83,8 @@ def _sorted(record: GateRecord) -> dict[str, Any]:
     """The tables: checks by metric, findings by weight, triggers by size."""
     checks = {(check.metric, check.subject): check for check in record.checks}
     findings = sorted(record.findings, key=lambda one: _SEVERITIES.index(one.severity))
+    weighty = sum(finding.severity not in ("low", "info") for finding in findings)
+    shown = min(_SHOWN, max(weighty, _SHOWN_LOW))
     triggers = sorted(
         record.triggers,
         key=lambda one: (one.subject != "candidate", one.area is None, one.area or 0.0),
@@ -91,8 +93,9 @@ def _sorted(record: GateRecord) -> dict[str, Any]:
         "metrics": list(dict.fromkeys(check.metric for check in record.checks)),
         "subjects": list(dict.fromkeys(check.subject for check in record.checks)),
         "checks": checks,
-        "findings": findings[:_SHOWN],
-        "more_findings": findings[_SHOWN:],
+        "findings": findings[:shown],
+        "more_findings": findings[shown:],
+        "noted": {finding.screen for finding in findings},
         "triggers": triggers,
     }
 

@@ -52,7 +52,7 @@ def _lines(record: GateRecord) -> Iterator[str]:
     if record.skipped:
         yield "Not checked:"
         yield ""
-        yield from (f"- {_escaped(s.step)}: {_escaped(s.reason)}" for s in record.skipped)
+        yield from (f"- {_escaped(skipped.reason)}" for skipped in record.skipped)
 
 
 def _escaped(text: str) -> str:

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from gatekeeper.foreign_text import visible
 from gatekeeper.records import GateRecord, Severity
+from gatekeeper.report.wording import SCREEN_LABELS
 from gatekeeper.rules import NOT_DECIDED, RULES, Rule
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -48,7 +49,7 @@ def sarif(record: GateRecord) -> str:
 
 def _invocation(record: GateRecord) -> dict[str, Any]:
     """Tell what was not checked: a list of results alone would look like the whole."""
-    told = [visible(f"Not checked: {one.step}: {one.reason}") for one in record.skipped]
+    told = [visible(f"Not checked: {one.reason}") for one in record.skipped]
     return {
         "executionSuccessful": record.verdict.decision != "undecided",
         "toolExecutionNotifications": [
@@ -66,9 +67,14 @@ def _undecided(record: GateRecord) -> list[dict[str, Any]]:
 
 def _findings(record: GateRecord) -> list[dict[str, Any]]:
     results = []
+    replaced = record.outputs.onnx is not None and record.outputs.onnx.weights == "purified"
     for finding in record.findings:
+        # What the weights that came in show is no alert where others are deployed.
+        level = (
+            "note" if replaced and finding.screen in SCREEN_LABELS else _LEVELS[finding.severity]
+        )
         where = "/".join(map(str, (finding.member, finding.layer, finding.unit, finding.offset)))
-        result = _result(record, finding.rule_id, _LEVELS[finding.severity], finding.message, where)
+        result = _result(record, finding.rule_id, level, finding.message, where)
         if name := finding.member or finding.layer:
             kind = "member" if finding.member else "module"
             logical = {"fullyQualifiedName": visible(name), "kind": kind}

@@ -31,9 +31,11 @@ def _lines(record: GateRecord) -> Iterator[str]:
     order = ("critical", "high", "medium", "low", "info")
     for finding in sorted(found, key=lambda one: order.index(one.severity))[:_SHOWN]:
         yield f"  {finding.severity:8} {finding.rule_id}: {finding.message}"
+    if len(found) > _SHOWN:
+        yield f"  and {len(found) - _SHOWN} more in the report"
     if record.skipped:
         yield "Not checked:"
-        yield from (f"  {skipped.step}: {skipped.reason}" for skipped in record.skipped)
+        yield from (f"  {skipped.reason}" for skipped in record.skipped)
     if onnx := record.outputs.onnx:
         yield f"Artifact: {onnx.path} ({onnx.weights} weights, sha256 {onnx.sha256})"
 

@@ -20,9 +20,10 @@ _NOT_ACCEPTED = (
     "Do not deploy yet: this policy lets no hardened network pass. Have hardened.onnx of this run "
     "reviewed, or scan under a policy with accept_hardened: true."
 )
+NOTHING_TO_TRY = "no trigger smaller than"  # how the note of such a measure begins
 LABELS = {
     "clean_accuracy": "Clean accuracy",
-    "clean_accuracy_drop": "Accuracy lost",
+    "clean_accuracy_drop": "Accuracy lost (below 0: gained)",
     "worst_class_recall": "Recall of the worst class",
     "worst_class_recall_drop": "Recall lost by the worst class",
     "recovered_trigger_success": "Success of recovered triggers",
@@ -69,6 +70,8 @@ def measured(measure: Measure | None) -> str:
     """Write a measure with its interval."""
     if measure is None or measure.value is None:
         return "not measured"
+    if measure.note.startswith(NOTHING_TO_TRY):
+        return "none to try"
     return f"{percent(measure.value)} {interval(measure)}".rstrip()
 
 

@@ -14,6 +14,7 @@ from gatekeeper.records import Attempt, Purification, to_dict
 from gatekeeper.steps.choosing import trial_of
 from gatekeeper.steps.workshop import CleanData, Workshop
 
+_TOLD = ("lr", "rho", "alpha", "tau", "epochs", "rounds")  # settings, as an attempt is told of
 PURIFIED = "purified.safetensors"
 
 
@@ -84,7 +85,8 @@ def _run(work: Workshop, data: CleanData) -> tuple[Model | None, Purification]:
 
 def _teller(tell: Callable[[str], None]) -> Callable[[Attempt], None]:
     def say(attempt: Attempt) -> None:
-        settings = ", ".join(f"{name} {value}" for name, value in attempt.settings.items())
+        known = ((name, attempt.settings.get(name)) for name in _TOLD)
+        settings = ", ".join(f"{name} {value}" for name, value in known if value is not None)
         tell(f"{attempt.method} ({settings}): {attempt.outcome}: {attempt.message}")
 
     return say

@@ -83,6 +83,9 @@ def _observe(work: Workshop, model: Model) -> Observation | None:
     if work.data is None:
         work.notes.skipped.append("Trigger inversion: no clean images; give --data DIR.")
         return None
+    count, wanted = len(work.data.verify), work.policy.min_samples
+    if count < wanted:
+        work.tell(f"only {count} images to verify on, the policy wants {wanted}: this cannot pass")
     work.tell(f"recover triggers for {len(model.classes)} classes")
     try:
         return observe(model, work.data.verify.to(work.device), seed=work.seed_for("observe"))

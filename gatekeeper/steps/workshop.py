@@ -12,7 +12,7 @@ import torch
 
 from gatekeeper.candidate.loading import load
 from gatekeeper.card import EMPTY, Card, beside, read_card
-from gatekeeper.data import is_there, read_images, read_loose, split, without
+from gatekeeper.data import look, read_images, read_loose, split, without
 from gatekeeper.errors import CardError, DataError, StepError, UsageError
 from gatekeeper.job import Job
 from gatekeeper.model import Images, Model
@@ -121,9 +121,8 @@ class Workshop:
         """
         _ = self.policy, self.card, self.device
         for path in (self.job.data, self.job.verify_data, self.job.suspects):
-            if path is not None and not is_there(path):
-                message = f"no images at {path}"
-                raise DataError(message)
+            if path is not None:
+                look(path)
         for option, given in (
             ("verify-data", self.job.verify_data),
             ("suspects", self.job.suspects),

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from forged import PAYLOAD
+from safetensors.torch import save_file
 
 from gatekeeper.candidate.inspect import inspect, private_copy
 from gatekeeper.errors import CandidateError
@@ -185,3 +186,23 @@ def test_a_link_to_a_file_of_the_system_is_no_model() -> None:
         link = Path(place) / "model.pt"
         link.symlink_to("/etc/passwd")
         assert inspect_all([link]).exit_code == 3
+
+
+def test_what_is_no_model_in_a_folder_is_counted(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("a model", encoding="utf-8")
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    save_file({"w": torch.ones(2)}, tmp_path / "model.safetensors")
+    inspected = inspect_all([tmp_path])
+    assert [Path(file.path).name for file in inspected.files] == ["model.safetensors"]
+    assert inspected.exit_code == 0
+    assert "2 other files are no models" in tell_inspections(inspected, "text")
+    # Named by itself, or by a model's name, it is looked at and told of.
+    assert inspect_all([tmp_path / "README.md"]).exit_code == 3
+    (tmp_path / "notes.txt").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    assert inspect_all([tmp_path]).exit_code == 1
+    (tmp_path / "broken.pt").write_bytes(b"cut off")
+    assert {Path(file.path).name for file in inspect_all([tmp_path]).files} == {
+        "broken.pt",
+        "model.safetensors",
+        "notes.txt",
+    }

@@ -166,7 +166,7 @@ def test_what_nobody_could_decide_is_an_alert_of_its_own() -> None:
 def test_what_was_not_checked_is_a_notification() -> None:
     (invocation,) = run_of(full_record())["invocations"]
     told = [note["message"]["text"] for note in invocation["toolExecutionNotifications"]]
-    assert told == ["Not checked: screen: plain words"]
+    assert told == ["Not checked: plain words"]
 
 
 def test_a_finding_of_an_unknown_rule_is_not_dropped() -> None:

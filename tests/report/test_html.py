@@ -149,7 +149,7 @@ def test_many_findings_are_folded_and_none_is_dropped() -> None:
         for k in range(40)
     )
     drawn = render(without(findings=found), "html")
-    assert "28 more" in drawn
+    assert "36 more" in drawn
     assert all(f"unit number {k}." in drawn for k in range(40))
 
 

@@ -65,5 +65,5 @@ def test_an_unread_candidate_is_no_green_suite() -> None:
 def test_what_was_not_checked_is_told() -> None:
     told = suite(full_record()).findtext("system-out")
     assert told is not None
-    assert "screen: plain words" in told
+    assert "plain words" in told
     assert suite(replace(full_record(), skipped=())).find("system-out") is None

@@ -43,7 +43,7 @@ def test_the_verdict_is_the_heading() -> None:
     assert lines[0] == "# Gatekeeper: HARDENED"
     assert "**Deploy hardened.onnx of this run, never the file that came in.**" in lines[2]
     assert any("at least 80 %" in line for line in lines)
-    assert "- screen: plain words" in lines
+    assert "- plain words" in lines
     assert any("small-trigger (waived)" in line for line in lines)
 
 

@@ -32,7 +32,7 @@ def test_the_verdict_is_the_first_word_and_what_to_do_follows() -> None:
     lines = render(full_record(), "text").splitlines()
     assert lines[0].startswith("HARDENED: ")
     assert any(line.startswith("Next: Deploy hardened.onnx") for line in lines)
-    assert "  screen: plain words" in lines
+    assert "  plain words" in lines
     assert any("critical" in line for line in lines)
     assert "Findings: 2 (the weightiest first)" in lines  # the waived one is not counted
 
