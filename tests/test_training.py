@@ -186,3 +186,17 @@ def test_auxiliary_heads_of_googlenet_are_left_aside() -> None:
     images = Images(pixels=noise, labels=torch.arange(6) % 3, classes=model.classes)
     _, history = fine_tune(model, images, Recipe(epochs=1, lr=0.01, batch=6), seed=0)
     assert history[0].loss is not None
+
+
+def test_what_the_network_answered_before_can_stand_for_the_labels(
+    clean_model: Model, train_digits: Images
+) -> None:
+    few = train_digits.select(torch.arange(200))
+    wrong = replace(few, labels=(few.labels + 1) % 10)
+    taught, _ = fine_tune(
+        clean_model, wrong, Recipe(epochs=5, lr=0.02, batch=50, distil=1.0), seed=0
+    )
+    misled, _ = fine_tune(clean_model, wrong, Recipe(epochs=5, lr=0.02, batch=50), seed=0)
+    own = predictions(clean_model, few)
+    assert float((predictions(taught, few) == own).float().mean()) > 0.97
+    assert float((predictions(misled, few) == own).float().mean()) < 0.7

@@ -35,6 +35,7 @@ class FTSAM:
     crop_padding: int = 4
     flip: bool = False
     clip: float = 0.0  # largest gradient norm; 0: none
+    distil: float = 0.0  # weight in [0, 1] of the candidate's own soft answers; not in the paper
 
     def __call__(
         self,
@@ -58,6 +59,7 @@ class FTSAM:
             crop_padding=self.crop_padding,
             flip=self.flip,
             clip=self.clip,
+            distil=self.distil,
         )
         return tune(
             "ft-sam", model, clean, recipe, seed=seed, validation=validation, on_epoch=on_epoch

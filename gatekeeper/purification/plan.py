@@ -17,6 +17,9 @@ from gatekeeper.training import BatchNorm
 FEW = 4  # images of a class; with fewer, none can be kept to choose by, and tuning overfits
 _STEPS, _LEAST_EPOCHS, _MOST_EPOCHS = 150, 30, 100  # optimiser steps of an attempt, at least
 
+# On a few hundred images the labels alone are soon known by heart, and accuracy elsewhere is lost.
+# The candidate's own answers on clean images say more, and nothing of a trigger that is not there.
+_DISTIL = 0.9
 # Learning rate and radius, hottest first. Weights before BatchNorm are scale-free: the paper's
 # radius holds, and hot steps do. Without it the same step would end at chance.
 _NORMALISED = ((0.1, 4.0), (0.1, 2.0), (0.05, 2.0), (0.02, 2.0), (0.01, 1.0))
@@ -52,7 +55,7 @@ def _sharpness(model: Model, clean: Images) -> Ladder:
     rungs = tuple(
         FTSAM(
             lr=lr, rho=rho, epochs=epochs, batch=batch, schedule="cosine", label_smoothing=0.0,
-            crop_padding=model.input.size[1] // 16, clip=0.0 if normalised else 1.0,
+            crop_padding=model.input.size[1] // 16, clip=0.0 if normalised else 1.0, distil=_DISTIL,
         )
         for lr, rho in pairs
     )  # fmt: skip
