@@ -34,7 +34,7 @@ from gatekeeper.verification.sequela import sequela
 PROFILES = {
     "cpu": Setting(
         architecture="gatekeeper:small-resnet", train_images=20_000, test_images=4_000,
-        recipe=Recipe(epochs=20, lr=0.1, batch=128, crop_padding=4),
+        recipe=Recipe(epochs=20, lr=0.1, batch=128, crop_padding=2),
     ),
     "gpu": Setting(
         architecture="gatekeeper:preact-resnet18", train_images=47_500, test_images=9_000,

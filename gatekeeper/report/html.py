@@ -17,6 +17,7 @@ from gatekeeper.report.wording import (
     LABELS,
     MEANING,
     SCREEN_LABELS,
+    TELLING,
     interval,
     next_step,
     percent,
@@ -104,6 +105,7 @@ def _worded(record: GateRecord) -> dict[str, Any]:
     return {
         "labels": LABELS,
         "aftermath_labels": AFTERMATH_LABELS,
+        "telling": TELLING,
         "screen_labels": SCREEN_LABELS,
         "meaning": MEANING[record.verdict.decision],
         "next": next_step(record),

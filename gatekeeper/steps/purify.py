@@ -11,10 +11,10 @@ from gatekeeper.model import Model
 from gatekeeper.purification import PURIFIERS
 from gatekeeper.purification.auto import Auto
 from gatekeeper.records import Attempt, Purification, to_dict
+from gatekeeper.report.wording import TELLING
 from gatekeeper.steps.choosing import trial_of
 from gatekeeper.steps.workshop import CleanData, Workshop
 
-_TOLD = ("lr", "rho", "alpha", "tau", "epochs", "rounds")  # settings, as an attempt is told of
 PURIFIED = "purified.safetensors"
 
 
@@ -85,7 +85,7 @@ def _run(work: Workshop, data: CleanData) -> tuple[Model | None, Purification]:
 
 def _teller(tell: Callable[[str], None]) -> Callable[[Attempt], None]:
     def say(attempt: Attempt) -> None:
-        known = ((name, attempt.settings.get(name)) for name in _TOLD)
+        known = ((name, attempt.settings.get(name)) for name in TELLING)
         settings = ", ".join(f"{name} {value}" for name, value in known if value is not None)
         tell(f"{attempt.method} ({settings}): {attempt.outcome}: {attempt.message}")
 
