@@ -1,6 +1,6 @@
 """`python -m gatekeeper`."""
 
-from gatekeeper.cli import main
+from gatekeeper.cli import start
 
 if __name__ == "__main__":
-    main()
+    start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import click
 from gatekeeper import __version__
 from gatekeeper.errors import GatekeeperError, UsageError
 from gatekeeper.foreign_text import visible
-from gatekeeper.terminal import complain, discard, say
+from gatekeeper.terminal import complain, discard, leave, say
 
 if TYPE_CHECKING:
     from gatekeeper.job import Job
@@ -22,10 +23,20 @@ FORMATS = ("text", "json", "html", "sarif", "junit", "markdown")
 _EXISTING = click.Path(path_type=Path)
 
 
+def start() -> None:
+    """Be a process: run the command, and end with its exit code."""
+    try:
+        main()
+    except SystemExit as ended:
+        leave(int(ended.code or 0))
+
+
 def main() -> None:
     """Run the command; every error is one line, its remedy, and the right exit code."""
     # Threads that wait by spinning slow two scans on one machine down tenfold.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Importing torch makes a million objects: looking them through again and again takes a while.
+    gc.set_threshold(100_000, 50, 50)
     try:
         code = cli.main(prog_name="gatekeeper", standalone_mode=False)
     except SystemExit:

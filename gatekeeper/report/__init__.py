@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from pydantic import ValidationError
 
@@ -42,8 +42,13 @@ FORMATS = tuple(_FORMATS)
 
 def render(record: GateRecord, form: str) -> str:
     """Draw `record` in one of FORMATS, from nothing but what `record.json` holds."""
+    return render_all(record, [form])[form]
+
+
+def render_all(record: GateRecord, forms: Iterable[str]) -> dict[str, str]:
+    """Draw `record` in each of `forms`."""
     held = from_dict(GateRecord, json.loads(as_json(record)))
-    return _FORMATS[form](held)
+    return {form: _FORMATS[form](held) for form in forms}
 
 
 def read_record(source: str, where: str) -> GateRecord:
@@ -65,4 +70,4 @@ def read_record(source: str, where: str) -> GateRecord:
         raise UsageError(message, hint="Give a record.json that gatekeeper wrote.") from None
 
 
-__all__ = ["FORMATS", "compare", "json_schema", "read_record", "render"]
+__all__ = ["FORMATS", "compare", "json_schema", "read_record", "render", "render_all"]

@@ -26,7 +26,7 @@ from gatekeeper.records import (
     Tool,
     TriggerRecord,
 )
-from gatekeeper.report import render
+from gatekeeper.report import render_all
 from gatekeeper.report.schema import from_dict
 from gatekeeper.rundir import sha256_file
 from gatekeeper.steps.conclusion import judgement, skipped, verification
@@ -49,9 +49,10 @@ def conclude(work: Workshop) -> list[str]:
     """Write `record.json`, every report, and on PASS or HARDENED `hardened.onnx`."""
     work.room.file(ONNX).unlink(missing_ok=True)
     record = _record(work)
-    work.room.write_text("record.json", render(record, "json"))
+    drawn = render_all(record, ["json", *REPORTS.values()])
+    work.room.write_text("record.json", drawn["json"])
     for name, form in REPORTS.items():
-        work.room.write_text(name, render(record, form))
+        work.room.write_text(name, drawn[form])
     files = ["record.json", *REPORTS]
     return [*files, ONNX] if record.outputs.onnx else files
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import BinaryIO
 
 from gatekeeper.candidate.inspect import Inspection, inspect_stream, private_copy
@@ -18,6 +20,8 @@ WEIGHTS = "weights.safetensors"
 
 def read(work: Workshop) -> list[str]:
     """Write `candidate.json` and, where the file is safe to parse, `weights.safetensors`."""
+    # Its import takes longer than copy, inspection and child together: let them go on at once.
+    Thread(target=import_module, args=("torchvision",), daemon=True).start()
     path = Path(work.job.model)
     work.room.file(WEIGHTS).unlink(missing_ok=True)
     try:
