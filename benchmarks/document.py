@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from environment import RESULTS
@@ -37,7 +38,78 @@ def scan(result: dict[str, Any]) -> list[str]:
     return lines + [f"| `{name}` | {value} |" for name, value in result["summary"].items()]
 
 
-TABLES = {"speed": speed, "scan": scan}
+def purification(result: dict[str, Any]) -> list[str]:
+    """The headline by method, then accuracy and attack success by attack."""
+    lines = [
+        "| method | victims | mean ASR | max ASR | mean accuracy lost | max | mean DER | clean "
+        "twin loses | seconds |",
+        "|" + " --- |" * 9,
+    ]
+    for method, numbers in result["summary"].items():
+        cells = [numbers.get("victims", 0), *(_percent(numbers.get(name)) for name in _COLUMNS)]
+        lines.append("| " + " | ".join(map(str, [method, *cells, _seconds(numbers)])) + " |")
+    return [*lines, "", *_by_attack(result["rows"]), "", *_other_cells(result["summary"])]
+
+
+_COLUMNS = (
+    "mean_asr",
+    "max_asr",
+    "mean_accuracy_drop",
+    "max_accuracy_drop",
+    "mean_der",
+    "twin_drop",
+)
+
+
+def _by_attack(rows: list[dict[str, Any]]) -> list[str]:
+    """ACC / ASR in percent, mean over seeds, of 10 % poison and 5 % clean images."""
+    headline = [row for row in rows if row["rate"] == 0.10 and row["budget"] == "5%"]
+    methods = list(dict.fromkeys(row["method"] for row in headline))
+    lines = ["| data, attack | " + " | ".join(methods) + " |", "|" + " --- |" * (len(methods) + 1)]
+    for data, attack in dict.fromkeys((row["data"], row["attack"]) for row in headline):
+        found = [row for row in headline if (row["data"], row["attack"]) == (data, attack)]
+        cells = [_pair([row for row in found if row["method"] == m]) for m in methods]
+        lines.append(f"| {data}, {attack} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _pair(rows: list[dict[str, Any]]) -> str:
+    if not rows:
+        return "–"
+    accuracy = mean(row["acc"] for row in rows)
+    successes = [row["asr"] for row in rows if row["asr"] is not None]
+    return (
+        f"{100 * accuracy:.1f} / {100 * mean(successes):.1f}"
+        if successes
+        else (f"{100 * accuracy:.1f} / –")
+    )
+
+
+def _other_cells(summary: dict[str, Any]) -> list[str]:
+    """The other amounts of clean images and of poison, where they were run."""
+    budgets = dict.fromkeys(b for numbers in summary.values() for b in numbers["by_budget"])
+    lines = []
+    for budget in budgets:
+        if budget == "5%":
+            continue
+        lines += ["", f"Clean images: {budget}", "", "| method | victims | mean ASR | max ASR | "
+                  "mean accuracy lost | max |", "|" + " --- |" * 6]  # fmt: skip
+        for method, numbers in summary.items():
+            found = numbers["by_budget"].get(budget, {})
+            cells = [found.get("victims", 0), *(_percent(found.get(n)) for n in _COLUMNS[:4])]
+            lines.append("| " + " | ".join(map(str, [method, *cells])) + " |")
+    return lines
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def _seconds(numbers: dict[str, Any]) -> str:
+    return str(numbers.get("mean_seconds", "–"))
+
+
+TABLES = {"speed": speed, "scan": scan, "purification-cpu": purification}
 
 
 def written(page: str) -> str:
