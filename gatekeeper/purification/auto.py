@@ -49,7 +49,7 @@ class _CollapsedError(Exception):
 class Auto:
     """`validation_share` of the images are kept from tuning, to choose by."""
 
-    most_attempts: int = 6
+    most_attempts: int = 8
     validation_share: float = 0.25
 
     def divide(self, clean: Images, seed: int) -> tuple[Images, Images]:

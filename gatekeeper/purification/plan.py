@@ -17,13 +17,28 @@ from gatekeeper.training import BatchNorm
 FEW = 4  # images of a class; with fewer, none can be kept to choose by, and tuning overfits
 _STEPS, _LEAST_EPOCHS, _MOST_EPOCHS = 150, 30, 100  # optimiser steps of an attempt, at least
 
-# On a few hundred images the labels alone are soon known by heart, and accuracy elsewhere is lost.
-# The candidate's own answers on clean images say more, and nothing of a trigger that is not there.
-_DISTIL = 0.9
-# Learning rate and radius, hottest first. Weights before BatchNorm are scale-free: the paper's
-# radius holds, and hot steps do. Without it the same step would end at chance.
-_NORMALISED = ((0.1, 4.0), (0.1, 2.0), (0.05, 2.0), (0.02, 2.0), (0.01, 1.0))
-_BARE = ((0.1, 0.5), (0.05, 0.5), (0.03, 0.2), (0.01, 0.1), (0.003, 0.05), (0.001, 0.05))
+# Learning rate, radius, and the weight of the candidate's own soft answers; strongest first. On few
+# images the labels alone are soon known by heart, and accuracy elsewhere is lost; the candidate's
+# answers on clean images hold it, but hold more of what it was, too: as little of them as will do.
+# Weights before BatchNorm are scale-free: the paper's radius holds, and hot steps do.
+_NORMALISED = (
+    (0.1, 4.0, 0.0),
+    (0.1, 2.0, 0.0),
+    (0.05, 2.0, 0.0),
+    (0.05, 2.0, 0.5),
+    (0.02, 2.0, 0.5),
+    (0.02, 2.0, 0.9),
+    (0.01, 1.0, 0.9),
+)
+# Without it the same step would end at chance.
+_BARE = (
+    (0.1, 0.5, 0.0),
+    (0.05, 0.5, 0.0),
+    (0.03, 0.2, 0.0),
+    (0.01, 0.1, 0.0),
+    (0.003, 0.05, 0.5),
+    (0.001, 0.05, 0.9),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,13 +66,13 @@ def plan(model: Model, clean: Images) -> tuple[Ladder, ...]:
 def _sharpness(model: Model, clean: Images) -> Ladder:
     batch, epochs = _batch(len(clean)), _epochs(len(clean))
     normalised = has_batch_norm(model.network)
-    pairs = _NORMALISED if normalised else _BARE
+    steps = _NORMALISED if normalised else _BARE
     rungs = tuple(
         FTSAM(
             lr=lr, rho=rho, epochs=epochs, batch=batch, schedule="cosine", label_smoothing=0.0,
-            crop_padding=model.input.size[1] // 16, clip=0.0 if normalised else 1.0, distil=_DISTIL,
+            crop_padding=model.input.size[1] // 16, clip=0.0 if normalised else 1.0, distil=distil,
         )
-        for lr, rho in pairs
+        for lr, rho, distil in steps
     )  # fmt: skip
     return Ladder(method="ft-sam", rungs=rungs, start=1 if normalised else 2)
 
