@@ -40,7 +40,15 @@ AFTERMATH_LABELS = {
     "suspects_obeyed_after_reactivation": "The same, under one small change for all",
     "suspects_obeyed_along_the_path": "The same, between purified and candidate, at most",
 }
-TELLING = ("lr", "rho", "distil", "alpha", "tau", "epochs", "rounds")  # settings that say how strong it was
+TELLING = (
+    "lr",
+    "rho",
+    "distil",
+    "alpha",
+    "tau",
+    "epochs",
+    "rounds",
+)  # settings that say how strong it was
 SCREEN_LABELS = {
     "neuron-norm": "Units whose weights stand out",
     "last-layer": "Classes whose last-layer row stands out",

@@ -95,31 +95,30 @@ def _worst_class(
     enough = [label for label, count in enumerate(counts) if count >= least]
     scarce = [name for name, count in zip(classes, counts, strict=True) if count < least]
     left_out = f"not checked, fewer than {least} images: {', '.join(scarce)}" if scarce else ""
-    recall = {k: float(right[labels == k].float().mean()) for k in enough}
-    drop = {k: float(before[labels == k].float().mean()) - recall[k] for k in enough}
-    return {
-        name: _worst(name, values, sign, classes, counts, left_out)
-        for name, values, sign in (
-            ("worst_class_recall", recall, -1),
-            ("worst_class_recall_drop", drop, 1),
+    recalls, drops = [], []
+    for label in enough:
+        own, note = labels == label, f"class {classes[label]}"
+        note += f"; {left_out}" if left_out else ""
+        recalls.append(
+            _share("worst_class_recall", int(right[own].sum()), counts[label], note=note)
         )
+        drops.append(_class_drop(before[own], right[own], note))
+    if not enough:
+        names = ("worst_class_recall", "worst_class_recall_drop")
+        return {name: Measure(name=name, value=None, note=left_out) for name in names}
+    return {
+        "worst_class_recall": min(recalls, key=lambda one: one.value or 0.0),
+        "worst_class_recall_drop": max(drops, key=lambda one: one.value or 0.0),
     }
 
 
-def _worst(
-    name: str,
-    values: dict[int, float],
-    sign: int,
-    classes: tuple[str, ...],
-    counts: list[int],
-    left_out: str,
-) -> Measure:
-    """The largest of `values` times `sign`, with its class."""
-    if not values:
-        return Measure(name=name, value=None, note=left_out)
-    label = max(values, key=lambda k: sign * values[k])
-    note = f"class {classes[label]}" + (f"; {left_out}" if left_out else "")
-    return Measure(name=name, value=values[label], n=counts[label], note=note)
+def _class_drop(before: Tensor, after: Tensor, note: str) -> Measure:
+    """Loss of recall of one class, in pairs; the interval is that of this class alone."""
+    lost, gained = int((before & ~after).sum()), int((~before & after).sum())
+    value, low, high = paired_difference(lost, gained, len(before))
+    return Measure(
+        name="worst_class_recall_drop", value=value, low=low, high=high, n=len(before), note=note
+    )
 
 
 def _success(model: Model, images: Images, candidate: Observation, bound: float) -> Measure:
