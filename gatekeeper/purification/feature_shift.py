@@ -17,9 +17,8 @@ from gatekeeper.errors import StepError
 from gatekeeper.model import Images, Model
 from gatekeeper.network import layers
 from gatekeeper.purification.interface import OnEpoch
-from gatekeeper.purification.tuning import tune
+from gatekeeper.purification.tuning import recipe_of, tune
 from gatekeeper.records import Purification
-from gatekeeper.training import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,16 +49,7 @@ class FeatureShift:
             StepError: the network has no layer with one row for each class.
             Diverged: the step does not fit the model.
         """
-        recipe = Recipe(
-            lr=self.lr,
-            epochs=self.epochs,
-            batch=self.batch,
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-            schedule="constant",
-            crop_padding=self.crop_padding,
-            flip=self.flip,
-        )
+        recipe = recipe_of(self, schedule="constant")
         return tune(
             "fst", model, clean, recipe, seed=seed, validation=validation, on_epoch=on_epoch,
             rein=lambda tuned: _Shift(tuned, self.alpha, seed),

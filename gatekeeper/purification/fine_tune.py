@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from gatekeeper.model import Images, Model
 from gatekeeper.purification.interface import OnEpoch
-from gatekeeper.purification.tuning import tune
+from gatekeeper.purification.tuning import recipe_of, tune
 from gatekeeper.records import Purification
-from gatekeeper.training import Recipe, Schedule
+from gatekeeper.training import Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,14 +34,5 @@ class FineTune:
         on_epoch: OnEpoch | None = None,
     ) -> tuple[Model, Purification]:
         """Fine-tune `model` on `clean`; raises Diverged where the step does not fit the model."""
-        recipe = Recipe(
-            lr=self.lr,
-            epochs=self.epochs,
-            batch=self.batch,
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-            schedule=self.schedule,
-            crop_padding=self.crop_padding,
-            flip=self.flip,
-        )
+        recipe = recipe_of(self)
         return tune("ft", model, clean, recipe, seed=seed, validation=validation, on_epoch=on_epoch)

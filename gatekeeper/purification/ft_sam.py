@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from gatekeeper.model import Images, Model
 from gatekeeper.purification.interface import OnEpoch
-from gatekeeper.purification.tuning import tune
+from gatekeeper.purification.tuning import recipe_of, tune
 from gatekeeper.records import Purification
-from gatekeeper.training import Recipe, Schedule
+from gatekeeper.training import Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,20 +47,7 @@ class FTSAM:
         on_epoch: OnEpoch | None = None,
     ) -> tuple[Model, Purification]:
         """Purify `model` on `clean`; raises Diverged where the step does not fit the model."""
-        recipe = Recipe(
-            rho=self.rho,
-            lr=self.lr,
-            epochs=self.epochs,
-            batch=self.batch,
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-            label_smoothing=self.label_smoothing,
-            schedule=self.schedule,
-            crop_padding=self.crop_padding,
-            flip=self.flip,
-            clip=self.clip,
-            distil=self.distil,
-        )
+        recipe = recipe_of(self)
         return tune(
             "ft-sam", model, clean, recipe, seed=seed, validation=validation, on_epoch=on_epoch
         )

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 from gatekeeper.model import Images, Model
 from gatekeeper.purification.interface import OnEpoch
-from gatekeeper.purification.tuning import tune
+from gatekeeper.purification.tuning import recipe_of, tune
 from gatekeeper.records import Purification
-from gatekeeper.training import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,19 +40,7 @@ class SuperFineTune:
         on_epoch: OnEpoch | None = None,
     ) -> tuple[Model, Purification]:
         """Purify `model` on `clean`; raises Diverged where the step does not fit the model."""
-        recipe = Recipe(
-            schedule="super",
-            lr=self.lr_forget,
-            lr_base=self.lr_base,
-            lr_second=self.lr_recover,
-            cycles=self.cycles,
-            epochs=self.epochs,
-            batch=self.batch,
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-            crop_padding=self.crop_padding,
-            flip=self.flip,
-        )
+        recipe = recipe_of(self, schedule="super", lr=self.lr_forget, lr_second=self.lr_recover)
         return tune(
             "super-ft", model, clean, recipe, seed=seed, validation=validation, on_epoch=on_epoch
         )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -14,6 +15,16 @@ from gatekeeper.model import Images, Model
 from gatekeeper.purification.interface import OnEpoch
 from gatekeeper.records import Attempt, Purification, Setting
 from gatekeeper.training import Recipe, Rein, fine_tune
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+def recipe_of(settings: DataclassInstance, **more: Any) -> Recipe:
+    """Give the recipe that shares every setting with a purifier by its name, and has `more`."""
+    known = {field.name for field in fields(Recipe)}
+    shared = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    return Recipe(**{name: value for name, value in shared.items() if name in known} | more)
 
 
 def tune(
