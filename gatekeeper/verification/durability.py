@@ -16,7 +16,7 @@ from gatekeeper.model import Images, Model
 from gatekeeper.perturbation import moved_hits, universal
 from gatekeeper.records import Measure
 from gatekeeper.training import Recipe, fine_tune, predictions
-from gatekeeper.verification.intervals import wilson
+from gatekeeper.verification.intervals import share
 
 _POISONED = 5  # images among the clean ones, to tune on
 _RETUNING = Recipe(epochs=5, lr=0.01, batch=64, schedule="constant")
@@ -42,7 +42,7 @@ class Suspects:
 def obeyed(model: Model, suspects: Suspects) -> Measure:
     """Share of the suspects that are taken for the class which they are meant for."""
     won = int((predictions(model, suspects.images) == suspects.wanted.cpu()).sum())
-    return _share("suspects_obeyed", won, len(suspects.images))
+    return share("suspects_obeyed", won, len(suspects.images))
 
 
 def retuned(model: Model, clean: Images, suspects: Suspects, *, seed: int) -> Measure:
@@ -60,7 +60,7 @@ def retuned(model: Model, clean: Images, suspects: Suspects, *, seed: int) -> Me
     )
     tuned, _ = fine_tune(model, mixed, _RETUNING, seed=seed)
     won = int((predictions(tuned, counted.images) == counted.wanted.cpu()).sum())
-    return _share("suspects_obeyed_after_retuning", won, len(counted.images))
+    return share("suspects_obeyed_after_retuning", won, len(counted.images))
 
 
 def reactivated(model: Model, suspects: Suspects) -> Measure:
@@ -74,7 +74,7 @@ def reactivated(model: Model, suspects: Suspects) -> Measure:
     used, counted = _parts(suspects)
     change = universal(model, used.images, used.wanted)
     won = moved_hits(model, counted.images, counted.wanted, change)
-    return _share("suspects_obeyed_after_reactivation", won, len(counted.images))
+    return share("suspects_obeyed_after_reactivation", won, len(counted.images))
 
 
 def along_the_path(candidate: Model, purified: Model, suspects: Suspects) -> Measure:
@@ -85,16 +85,16 @@ def along_the_path(candidate: Model, purified: Model, suspects: Suspects) -> Mea
     """
     worst, nearest = 0, 1.0
     for step in range(1, _POINTS + 1):
-        share = step / (_POINTS + 1)  # of the way to the candidate
+        part = step / (_POINTS + 1)  # of the way to the candidate
         won = int(
-            (predictions(_between(candidate, purified, share), suspects.images)
+            (predictions(_between(candidate, purified, part), suspects.images)
              == suspects.wanted.cpu()).sum()
         )  # fmt: skip
         if won > len(suspects.images) / 2:
-            nearest = min(nearest, share)
+            nearest = min(nearest, part)
         worst = max(worst, won)
     note = f"half obey from {nearest:.0%} of the way to the candidate"
-    return _share("suspects_obeyed_along_the_path", worst, len(suspects.images), note)
+    return share("suspects_obeyed_along_the_path", worst, len(suspects.images), note=note)
 
 
 def _between(candidate: Model, purified: Model, share: float) -> Model:
@@ -112,8 +112,3 @@ def _parts(suspects: Suspects) -> tuple[Suspects, Suspects]:
         message = f"{len(suspects.images)} suspect images are too few"
         raise StepError(message, hint=f"Give at least {2 * _POISONED}.")
     return suspects.halves()
-
-
-def _share(name: str, won: int, n: int, note: str = "") -> Measure:
-    low, high = wilson(won, n)
-    return Measure(name=name, value=won / n if n else None, low=low, high=high, n=n, note=note)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from gatekeeper.records import Measure
+
 _Z = 1.959963984540054  # two-sided 95 %
 
 
@@ -34,3 +36,10 @@ def paired_difference(lost: int, gained: int, n: int) -> tuple[float, float, flo
     variance = (more_lost + more_gained - (more_lost - more_gained) ** 2 / more_n) / more_n**2
     spread = _Z * math.sqrt(variance)
     return (lost - gained) / n, max(-1.0, middle - spread), min(1.0, middle + spread)
+
+
+def share(name: str, won: int, n: int, *, note: str = "", partial: bool = False) -> Measure:
+    """Measure won / n with its Wilson interval; no value without any sample."""
+    low, high = wilson(won, n)
+    value = won / n if n else None
+    return Measure(name=name, value=value, low=low, high=high, n=n, note=note, partial=partial)

@@ -10,7 +10,7 @@ from gatekeeper.model import Images, Model
 from gatekeeper.records import Measure, Parity
 from gatekeeper.training import predictions
 from gatekeeper.triggers import Trigger, hits, invert
-from gatekeeper.verification.intervals import paired_difference, wilson
+from gatekeeper.verification.intervals import paired_difference, share
 
 _LEAST_PIXELS = 28 * 28  # of an image; on fewer, one pixel is a natural trigger's area
 
@@ -51,7 +51,7 @@ def measure(
     labels = images.labels.cpu()
     right, before = observed.predictions == labels, candidate.predictions == labels
     return {
-        "clean_accuracy": _share("clean_accuracy", int(right.sum()), len(labels)),
+        "clean_accuracy": share("clean_accuracy", int(right.sum()), len(labels)),
         "clean_accuracy_drop": _drop(before, right, same=observed is candidate),
         **_recalls(images.classes, labels, right),
         **_worst_class(images.classes, labels, before, right, min_samples_per_class),
@@ -63,13 +63,7 @@ def measure(
 def agreement(parity: Parity) -> Measure:
     """How often the exported network and torch name the same class."""
     agreed = round(parity.top1_agreement * parity.samples)
-    return _share("onnx_top1_agreement", agreed, parity.samples)
-
-
-def _share(name: str, won: int, n: int, *, note: str = "", partial: bool = False) -> Measure:
-    low, high = wilson(won, n)
-    value = won / n if n else None
-    return Measure(name=name, value=value, low=low, high=high, n=n, note=note, partial=partial)
+    return share("onnx_top1_agreement", agreed, parity.samples)
 
 
 def _drop(before: Tensor, after: Tensor, *, same: bool) -> Measure:
@@ -82,7 +76,7 @@ def _drop(before: Tensor, after: Tensor, *, same: bool) -> Measure:
 def _recalls(classes: tuple[str, ...], labels: Tensor, right: Tensor) -> dict[str, Measure]:
     names = {label: f"recall:{name}" for label, name in enumerate(classes)}
     return {
-        name: _share(name, int(right[labels == label].sum()), int((labels == label).sum()))
+        name: share(name, int(right[labels == label].sum()), int((labels == label).sum()))
         for label, name in names.items()
     }
 
@@ -99,9 +93,7 @@ def _worst_class(
     for label in enough:
         own, note = labels == label, f"class {classes[label]}"
         note += f"; {left_out}" if left_out else ""
-        recalls.append(
-            _share("worst_class_recall", int(right[own].sum()), counts[label], note=note)
-        )
+        recalls.append(share("worst_class_recall", int(right[own].sum()), counts[label], note=note))
         drops.append(_class_drop(before[own], right[own], note))
     if not enough:
         names = ("worst_class_recall", "worst_class_recall_drop")
@@ -138,7 +130,7 @@ def _success(model: Model, images: Images, candidate: Observation, bound: float)
     worst = max(won, key=lambda target: won[target][0] / max(1, won[target][1]))
     told = f"strongest of {len(small)}: towards class {images.classes[worst]}"
     note = "; ".join(filter(None, [told, missed]))
-    return _share(name, *won[worst], note=note, partial=bool(missed))
+    return share(name, *won[worst], note=note, partial=bool(missed))
 
 
 def _smallest(images: Images, observed: Observation) -> Measure:

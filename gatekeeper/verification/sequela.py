@@ -17,7 +17,7 @@ from gatekeeper.perturbation import robust_hits
 from gatekeeper.records import Measure
 from gatekeeper.training import Recipe, fine_tune, logits
 from gatekeeper.triggers import Trigger, hits, stamp
-from gatekeeper.verification.intervals import wilson
+from gatekeeper.verification.intervals import share
 
 _Z = 1.959963984540054  # two-sided 95 %
 _INJECTING = Recipe(epochs=5, lr=0.01, batch=64, schedule="constant")
@@ -74,13 +74,13 @@ def reinjection(model: Model, clean: Images, held_out: Images, *, seed: int) -> 
     poisoned = Images(pixels=pixels, labels=labels, classes=clean.classes)
     tuned, _ = fine_tune(model, poisoned, _INJECTING, seed=seed)
     won, shown = hits(tuned, patch, held_out)
-    return _share("reinjection_success", won, shown)
+    return share("reinjection_success", won, shown)
 
 
 def adversarial_accuracy(model: Model, images: Images) -> Measure:
     """Accuracy on images that are each changed by at most 8/255, in 20 steps of PGD."""
     few = images.select(_spread(len(images), _ATTACKED))
-    return _share("adversarial_accuracy", robust_hits(model, few), len(few))
+    return share("adversarial_accuracy", robust_hits(model, few), len(few))
 
 
 def _losses(model: Model, images: Images) -> Tensor:
@@ -139,8 +139,3 @@ def _patch(images: Images) -> Trigger:
 
 def _spread(count: int, most: int) -> Tensor:
     return torch.arange(0, count, max(1, -(-count // most)))
-
-
-def _share(name: str, won: int, n: int) -> Measure:
-    low, high = wilson(won, n)
-    return Measure(name=name, value=won / n if n else None, low=low, high=high, n=n)
