@@ -16,6 +16,7 @@ import yaml
 from gatekeeper.candidate.fresh import untrained
 from gatekeeper.card import read_card
 from gatekeeper.data import read_images, split, write_folders
+from gatekeeper.devices import device_of
 from gatekeeper.errors import UsageError
 from gatekeeper.model import Images, Model
 from gatekeeper.redteam import ATTACKS, Attack, attack_success, implant, robust_accuracy
@@ -62,7 +63,7 @@ def make(order: Order, *, tell: Callable[[str], None] = lambda _: None) -> dict[
     images, digest = read_images(order.data, card.spec, classes=card.classes)
     train, kept = split(images, seed=order.seed, first=_TRAINED_ON)
     fresh = untrained(card, classes=images.classes, seed=order.seed)
-    fresh.network.to(_device(order.device))
+    fresh.network.to(device_of(order.device))
     tell(f"train a victim of {order.attack} on {len(train)} images")
     victim, attack = implant(
         _attack(order, images.classes), fresh, train, _recipe(order, train), seed=order.seed
@@ -123,16 +124,6 @@ def _recipe(order: Order, images: Images) -> Recipe:
     """Small batches where there are few images, so that an epoch has steps enough."""
     batch, side = (128 if len(images) > _MANY else 32), images.pixels.shape[2]
     return Recipe(epochs=order.epochs, lr=order.lr, batch=batch, crop_padding=side // 16)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError):
-        message = f"no such device: {name}"
-        raise UsageError(message, hint="Use auto, cpu, cuda or cuda:N.") from None
 
 
 def _settings(attack: Attack) -> dict[str, Any]:

@@ -36,19 +36,9 @@ def read_folders(
     _check_classes(path, names, classes)
     # The card's order is that of the network's outputs.
     order = {name: label for label, name in enumerate(classes or names)}
-    digest = hashlib.sha256()
-    pixels: list[Tensor] = []
-    labels: list[int] = []
-    for folder in folders:
-        for file in sorted(folder.rglob("*")):
-            if file.suffix.lower() not in SUFFIXES or file.name.startswith("."):
-                continue
-            content = _content(file)
-            name = os.fsencode(file.relative_to(path).as_posix())
-            digest.update(name + f"\0{hashlib.sha256(content).hexdigest()}\n".encode())
-            pixels.append(_decode(file, content, spec, pixels[0].shape if pixels else None))
-            check_room(path, len(pixels), pixels[0].shape)
-            labels.append(order[folder.name])
+    files = [(file, folder.name) for folder in folders for file in _image_files(folder)]
+    pixels, digest = _read([file for file, _ in files], path, spec)
+    labels = [order[name] for _, name in files]
     if pixels and (empty := set(order.values()) - set(labels)):
         message = f"no image in {path / next(n for n in names if order[n] in empty)}"
         raise DataError(message, hint="Put at least one image of the class there.")
@@ -58,7 +48,7 @@ def read_folders(
     images = Images(
         pixels=torch.stack(pixels), labels=torch.tensor(labels), classes=classes or names
     )
-    return images, digest.hexdigest()
+    return images, digest
 
 
 def read_loose(path: Path, spec: InputSpec, *, classes: tuple[str, ...]) -> tuple[Images, str]:
@@ -70,22 +60,31 @@ def read_loose(path: Path, spec: InputSpec, *, classes: tuple[str, ...]) -> tupl
     if not path.is_dir():
         message = f"{path} is no folder of images"
         raise DataError(message)
-    digest = hashlib.sha256()
-    pixels: list[Tensor] = []
-    for file in sorted(path.rglob("*")):
-        if file.suffix.lower() not in SUFFIXES or file.name.startswith("."):
-            continue
-        content = _content(file)
-        name = os.fsencode(file.relative_to(path).as_posix())
-        digest.update(name + f"\0{hashlib.sha256(content).hexdigest()}\n".encode())
-        pixels.append(_decode(file, content, spec, None))
-        check_room(path, len(pixels), spec.size)
+    pixels, digest = _read(_image_files(path), path, spec)
     if not pixels:
         message = f"no image in {path}"
         raise DataError(message, hint=f"Images end in one of {', '.join(sorted(SUFFIXES))}.")
     labels = torch.zeros(len(pixels), dtype=torch.int64)
     images = Images(pixels=torch.stack(pixels), labels=labels, classes=classes)
-    return images, digest.hexdigest()
+    return images, digest
+
+
+def _image_files(folder: Path) -> list[Path]:
+    files = sorted(folder.rglob("*"))
+    return [f for f in files if f.suffix.lower() in SUFFIXES and not f.name.startswith(".")]
+
+
+def _read(files: list[Path], root: Path, spec: InputSpec | None) -> tuple[list[Tensor], str]:
+    """Decode every file, all of one shape; the digest is of their names below `root` and bytes."""
+    digest = hashlib.sha256()
+    pixels: list[Tensor] = []
+    for file in files:
+        content = _content(file)
+        name = os.fsencode(file.relative_to(root).as_posix())
+        digest.update(name + f"\0{hashlib.sha256(content).hexdigest()}\n".encode())
+        pixels.append(_decode(file, content, spec, pixels[0].shape if pixels else None))
+        check_room(root, len(pixels), pixels[0].shape)
+    return pixels, digest.hexdigest()
 
 
 def check_room(source: object, count: int, shape: torch.Size | tuple[int, ...]) -> None:

@@ -13,6 +13,7 @@ import torch
 from gatekeeper.candidate.loading import load
 from gatekeeper.card import EMPTY, Card, beside, read_card
 from gatekeeper.data import look, read_images, read_loose, split, without
+from gatekeeper.devices import device_of
 from gatekeeper.errors import CardError, DataError, StepError, UsageError
 from gatekeeper.job import Job
 from gatekeeper.model import Images, Model
@@ -78,18 +79,7 @@ class Workshop:
         Raises:
             UsageError: a GPU was asked for and there is none.
         """
-        name = self.job.device
-        if name == "auto":
-            name = "cuda" if torch.cuda.is_available() else "cpu"
-        try:
-            device = torch.device(name)
-        except RuntimeError:
-            message = f"no such device: {name}"
-            raise UsageError(message, hint="Use auto, cpu, cuda or cuda:N.") from None
-        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-            message = f"device {name} was asked for, but PyTorch sees no such GPU"
-            raise UsageError(message, hint="Use --device cpu, or mend the driver.")
-        return device
+        return device_of(self.job.device)
 
     @property
     def trigger_area(self) -> float:
