@@ -52,7 +52,7 @@ class Purify(BaseModel):
 
     model_config = _FROZEN
     when: Literal["always", "flagged", "never"] = "always"
-    method: Literal["auto", "ft-sam", "awm", "super-ft", "fst", "ft"] = "auto"
+    method: Literal["auto", "ft-sam", "awm", "super-ft", "fst", "unlearn", "ft"] = "auto"
 
 
 class Verify(BaseModel):

@@ -178,9 +178,12 @@ class _Trainer:
         return loss, rate
 
     def _batches(self, order: Tensor) -> list[Tensor]:
-        """Cut into batches; a last one of a single image joins the one before it."""
+        """Cut into batches; a last one that is far too small joins the one before it.
+
+        The statistics of a few images are chance, and a full step by them undoes many good ones.
+        """
         batches = list(order.split(self.recipe.batch))
-        if len(batches) > 1 and len(batches[-1]) == 1:
+        if len(batches) > 1 and len(batches[-1]) < self.recipe.batch / 4:
             batches[-2:] = [torch.cat(batches[-2:])]
         return batches
 

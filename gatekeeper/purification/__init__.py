@@ -7,6 +7,7 @@ from gatekeeper.purification.fine_tune import FineTune
 from gatekeeper.purification.ft_sam import FTSAM
 from gatekeeper.purification.interface import Purifier
 from gatekeeper.purification.super_fine_tune import SuperFineTune
+from gatekeeper.purification.unlearning import Unlearning
 from gatekeeper.purification.weight_masking import WeightMasking
 
 PURIFIERS: dict[str, Callable[[], Purifier]] = {
@@ -14,6 +15,7 @@ PURIFIERS: dict[str, Callable[[], Purifier]] = {
     "awm": WeightMasking,
     "super-ft": SuperFineTune,
     "fst": FeatureShift,
+    "unlearn": Unlearning,
     "ft": FineTune,
 }
 
@@ -24,5 +26,6 @@ __all__ = [
     "FineTune",
     "Purifier",
     "SuperFineTune",
+    "Unlearning",
     "WeightMasking",
 ]

@@ -2,8 +2,8 @@
 
 The trial knows only what a gate can see: clean accuracy and the triggers that the gate itself
 recovers, on images that the purifier does not see. A trigger that is left asks for a stronger
-step, accuracy that was lost for a milder one, both at once for another method. Nothing here was
-chosen by looking at true attack success.
+step, accuracy that was lost for a milder one, by halves of what is still open; both at once ask
+for another method. Nothing here was chosen by looking at true attack success.
 """
 
 from __future__ import annotations
@@ -28,13 +28,18 @@ _COLLAPSED = 0.25  # of accuracy lost after the grace period: the step does not 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """What the caller saw of an attempt: is it acceptable, and if not, for what reason?"""
+    """What the caller saw of an attempt: is it acceptable, and if not, for what reason?
+
+    `stands_out`: one class is still far easier to reach than the others. That violates nothing,
+    but a stronger attempt that ends it is better.
+    """
 
     acceptable: bool
     accuracy_drop: float
     message: str
     trigger_left: bool = False
     accuracy_lost: bool = False
+    stands_out: bool = False
     measures: dict[str, Measure] = field(default_factory=dict)
 
 
@@ -49,7 +54,7 @@ class _CollapsedError(Exception):
 class Auto:
     """`validation_share` of the images are kept from tuning, to choose by."""
 
-    most_attempts: int = 8
+    most_attempts: int = 10
     validation_share: float = 0.25
 
     def divide(self, clean: Images, seed: int) -> tuple[Images, Images]:
@@ -107,7 +112,12 @@ class Auto:
 class _Accepted:
     model: Model
     attempt: Attempt
-    accuracy_drop: float
+    seen: Trial
+
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """Less is better: first no class that stands out, then accuracy."""
+        return self.seen.stands_out, self.seen.accuracy_drop
 
 
 class _Search:
@@ -128,28 +138,39 @@ class _Search:
         self.before = accuracy(model, validation)
         self.attempts: list[Attempt] = []
         self.best: _Accepted | None = None
+        self.clear = 0  # attempts that were accepted and left no class that stands out
 
     def climb(self, ladders: tuple[Ladder, ...]) -> str:
         """Try ladder after ladder; say why it ended."""
         for ladder in ladders:
-            place, tried = ladder.start, set[int]()
-            while 0 <= place < len(ladder.rungs) and place not in tried:
+            strongest, mildest, place = 0, len(ladder.rungs) - 1, ladder.start
+            while strongest <= mildest:
                 if len(self.attempts) == self.most:
                     return self._ended(f"the bound of {self.most} attempts was reached")
-                tried.add(place)
                 seen = self._attempt(ladder.method, ladder.rungs[place])
-                if seen is not None and seen.acceptable:
-                    if seen.accuracy_drop <= _CLOSE_ENOUGH:
-                        return "an attempt met the policy and lost next to no accuracy"
-                    if sum(attempt.outcome == "accepted" for attempt in self.attempts) == 2:
-                        return "two attempts met the policy; the one that lost less was kept"
+                if why := self._enough(seen):
+                    return why
                 step = _direction(seen)
                 if step == 0:
                     break
-                place += step
-            if self.best is not None:
+                strongest, mildest = (
+                    (place + 1, mildest) if step > 0 else (strongest, place - 1)
+                )  # fmt: skip
+                place = (strongest + mildest) // 2
+            if self.best is not None and not self.best.seen.stands_out:
                 return "an attempt met the policy, and no milder or stronger one lost less"
         return self._ended("nothing was left to try")
+
+    def _enough(self, seen: Trial | None) -> str:
+        """Say why nothing more need be tried after `seen`, if so."""
+        if seen is None or not seen.acceptable or seen.stands_out:
+            return ""
+        self.clear += 1
+        if seen.accuracy_drop <= _CLOSE_ENOUGH:
+            return "an attempt met the policy and lost next to no accuracy"
+        if self.clear == 2:
+            return "two attempts met the policy; the one that lost less was kept"
+        return ""
 
     def _ended(self, why: str) -> str:
         if self.best is not None:
@@ -164,7 +185,7 @@ class _Search:
         try:
             purified, told = purify(
                 self.model, self.fitted, seed=self.seed, validation=self.validation,
-                on_epoch=self._watch(history, grace=max(3, getattr(purify, "epochs", 30) // 3)),
+                on_epoch=self._watch(history, grace=max(3, 2 * getattr(purify, "epochs", 30) // 3)),
             )  # fmt: skip
         except (StepError, _CollapsedError) as error:
             self._keep(
@@ -187,9 +208,9 @@ class _Search:
             measures=seen.measures,
         )
         self._keep(attempt)
-        drop = seen.accuracy_drop
-        if seen.acceptable and (self.best is None or drop < self.best.accuracy_drop):
-            self.best = _Accepted(model=purified, attempt=attempt, accuracy_drop=drop)
+        accepted = _Accepted(model=purified, attempt=attempt, seen=seen)
+        if seen.acceptable and (self.best is None or accepted.rank < self.best.rank):
+            self.best = accepted
         return seen
 
     def _keep(self, attempt: Attempt) -> None:
@@ -215,8 +236,10 @@ class _Search:
 
 def _direction(seen: Trial | None) -> int:
     """-1: a stronger step; +1: a milder one; 0: another method."""
-    if seen is None or seen.acceptable:
+    if seen is None:
         return 1
+    if seen.acceptable:
+        return -1 if seen.stands_out else 1
     if seen.trigger_left and seen.accuracy_lost:
         return 0
     return -1 if seen.trigger_left else 1

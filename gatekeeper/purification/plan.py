@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
@@ -11,26 +11,35 @@ from gatekeeper.purification.feature_shift import FeatureShift
 from gatekeeper.purification.ft_sam import FTSAM
 from gatekeeper.purification.interface import Purifier
 from gatekeeper.purification.super_fine_tune import SuperFineTune
+from gatekeeper.purification.unlearning import Unlearning
 from gatekeeper.purification.weight_masking import WeightMasking
-from gatekeeper.training import BatchNorm
+from gatekeeper.training import BatchNorm, accuracy
 
 FEW = 4  # images of a class; with fewer, none can be kept to choose by, and tuning overfits
 _STEPS, _LEAST_EPOCHS, _MOST_EPOCHS = 150, 30, 100  # optimiser steps of an attempt, at least
 
+_MIRRORED = 0.02  # of accuracy that a candidate trained with mirrored images may lose on them
+
 # Learning rate, radius, and the weight of the candidate's own soft answers; strongest first. On few
 # images the labels alone are soon known by heart, and accuracy elsewhere is lost; the candidate's
 # answers on clean images hold it, but hold more of what it was, too: as little of them as will do.
-# Weights before BatchNorm are scale-free: the paper's radius holds, and hot steps do.
+# Weights before BatchNorm are scale-free: the paper's radius holds, and hot steps do. What a small
+# network loses, it loses to the radius (measured on a never-poisoned one), so that goes down first.
 _NORMALISED = (
     (0.1, 4.0, 0.0),
     (0.1, 2.0, 0.0),
     (0.05, 2.0, 0.0),
     (0.05, 2.0, 0.5),
-    (0.02, 2.0, 0.5),
-    (0.02, 2.0, 0.9),
-    (0.01, 1.0, 0.9),
+    (0.05, 2.0, 0.9),
+    (0.1, 1.0, 0.9),
+    (0.05, 1.0, 0.9),
+    (0.1, 0.5, 0.9),
+    (0.05, 0.5, 0.9),
+    (0.02, 0.5, 0.9),
 )
-# Without it the same step would end at chance.
+# Learning rate, radius and weight of the countered perturbation.
+_COUNTERS = ((0.05, 1.0, 1.0), (0.05, 0.5, 1.0), (0.05, 0.2, 1.0), (0.05, 0.0, 0.5))
+# Without BatchNorm the same step would end at chance.
 _BARE = (
     (0.1, 0.5, 0.0),
     (0.05, 0.5, 0.0),
@@ -54,43 +63,70 @@ def plan(model: Model, clean: Images) -> tuple[Ladder, ...]:
     """Give the ladders in the order in which they should be climbed.
 
     With a few images of each class only the masks of AWM are safe. Otherwise FT-SAM comes first,
-    from the hottest step that the literature found harmless; then methods of another kind.
+    from the hottest step that the literature found harmless; then methods of another kind, the
+    least costly first.
     """
     scarce = int(clean.labels.bincount(minlength=len(clean.classes)).min()) < FEW
-    masks = _masks(len(clean))
+    flip = knows_mirrored(model, clean)
+    masks = _masks(len(clean), flip=flip)
     if scarce:
         return (masks,)
-    return (_sharpness(model, clean), masks, *_others(model, clean))
+    tuned = (_sharpness(model, clean, flip=flip), _counters(model, clean, flip=flip))
+    return (*tuned, masks, *_others(model, clean, flip=flip))
 
 
-def _sharpness(model: Model, clean: Images) -> Ladder:
+def knows_mirrored(model: Model, clean: Images) -> bool:
+    """Tell whether the candidate names mirrored images as well: then they serve as more images."""
+    mirrored = replace(clean, pixels=clean.pixels.flip(3))
+    return accuracy(model, mirrored) >= accuracy(model, clean) - _MIRRORED
+
+
+def _sharpness(model: Model, clean: Images, *, flip: bool) -> Ladder:
     batch, epochs = _batch(len(clean)), _epochs(len(clean))
     normalised = has_batch_norm(model.network)
     steps = _NORMALISED if normalised else _BARE
     rungs = tuple(
         FTSAM(
             lr=lr, rho=rho, epochs=epochs, batch=batch, schedule="cosine", label_smoothing=0.0,
-            crop_padding=model.input.size[1] // 16, clip=0.0 if normalised else 1.0, distil=distil,
+            crop_padding=model.input.size[1] // 16, flip=flip, clip=0.0 if normalised else 1.0,
+            distil=distil,
         )
         for lr, rho, distil in steps
     )  # fmt: skip
     return Ladder(method="ft-sam", rungs=rungs, start=1 if normalised else 2)
 
 
-def _masks(images: int) -> Ladder:
+def _counters(model: Model, clean: Images, *, flip: bool) -> Ladder:
+    """Where flatness alone costs too much: a trigger over the whole image is best countered."""
+    normalised = has_batch_norm(model.network)
+    rungs = tuple(
+        Unlearning(
+            lr=lr if normalised else 0.1 * lr, rho=rho if normalised else 0.2 * rho,
+            counter=counter, epochs=2 * _epochs(len(clean)), batch=_batch(len(clean)),
+            crop_padding=model.input.size[1] // 16, flip=flip, clip=0.0 if normalised else 1.0,
+        )
+        for lr, rho, counter in _COUNTERS
+    )  # fmt: skip
+    return Ladder(method="unlearn", rungs=rungs, start=1)
+
+
+def _masks(images: int, *, flip: bool) -> Ladder:
     if images < 100:
         rungs = tuple(WeightMasking.one_shot(tau=tau) for tau in (1000.0, 300.0, 100.0))
         return Ladder(method="awm", rungs=rungs, start=1)
-    return Ladder(method="awm", rungs=(WeightMasking(), WeightMasking(alpha=0.99)))
+    return Ladder(
+        method="awm", rungs=(WeightMasking(flip=flip), WeightMasking(alpha=0.99, flip=flip))
+    )
 
 
-def _others(model: Model, clean: Images) -> tuple[Ladder, ...]:
+def _others(model: Model, clean: Images, *, flip: bool) -> tuple[Ladder, ...]:
     batch, epochs = _batch(len(clean)), _epochs(len(clean))
     scale = 1.0 if has_batch_norm(model.network) else 0.01
-    shift = FeatureShift(lr=0.05 * scale, epochs=epochs, batch=batch)
+    shift = FeatureShift(lr=0.05 * scale, epochs=epochs, batch=batch, flip=flip)
     swing = SuperFineTune(
-        lr_base=0.03 * scale, lr_forget=2.5 * scale, lr_recover=0.05 * scale, batch=batch
-    )
+        lr_base=0.03 * scale, lr_forget=2.5 * scale, lr_recover=0.05 * scale, batch=batch,
+        flip=flip,
+    )  # fmt: skip
     return Ladder(method="fst", rungs=(shift,)), Ladder(method="super-ft", rungs=(swing,))
 
 
@@ -100,7 +136,8 @@ def has_batch_norm(network: nn.Module) -> bool:
 
 
 def _batch(images: int) -> int:
-    return max(8, min(128, images // 4))
+    """Equal batches: at least four in an epoch, of at most 128 images."""
+    return max(8, -(-images // max(4, -(-images // 128))))
 
 
 def _epochs(images: int) -> int:

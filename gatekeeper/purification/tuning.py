@@ -37,8 +37,11 @@ def tune(
     validation: Images | None = None,
     on_epoch: OnEpoch | None = None,
     rein: Callable[[Model], Rein] | None = None,
+    **more: Setting,
 ) -> tuple[Model, Purification]:
     """Fine-tune by `recipe`; where a GPU is out of memory, halve the batch once and say so.
+
+    `more` settings, those of the rein, are told beside the recipe's.
 
     Raises:
         Diverged: the loss became NaN or infinite.
@@ -61,7 +64,7 @@ def tune(
         torch.cuda.empty_cache()
         message = f"the GPU has no room to tune on batches of {recipe.batch}"
         raise StepError(message, hint="Use a GPU with more memory, or --device cpu.") from None
-    settings: dict[str, Setting] = {**asdict(recipe), "images": len(clean)}
+    settings: dict[str, Setting] = {**asdict(recipe), **more, "images": len(clean)}
     seconds = time.perf_counter() - started
     attempt = Attempt(
         method=method,

@@ -45,6 +45,7 @@ TELLING = (
     "rho",
     "distil",
     "alpha",
+    "counter",
     "tau",
     "epochs",
     "rounds",

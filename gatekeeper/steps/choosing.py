@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from statistics import median
 from typing import Protocol
 
 from gatekeeper.model import Images, Model
@@ -20,6 +21,8 @@ TRIED = (
     "smallest_trigger_area",
 )
 _TRIGGERS = ("recovered_trigger_success", "smallest_trigger_area")  # no value: not accepted
+_HALF = 0.5  # a smallest trigger below this share of the median class's stands out
+_LEAST_CLASSES = 4  # reached ones, for a median that means something
 _WORST = ("worst_class_recall", "worst_class_recall_drop")
 
 
@@ -65,12 +68,27 @@ def trial_of(
             trigger_area=trigger_area,
             min_samples_per_class=min_samples_per_class,
         )
-        return _judged({name: measures[name] for name in TRIED if name in measures}, require)
+        tried = {name: measures[name] for name in TRIED if name in measures}
+        return _judged(tried, require, _outstanding(after, validation.classes))
 
     return trial
 
 
-def _judged(tried: dict[str, Measure], require: Mapping[str, Required]) -> Trial:
+def _outstanding(observed: Observation, classes: tuple[str, ...]) -> str:
+    """Say which class is far easier to reach than the others, if one is."""
+    reached = sorted((t for t in observed.triggers if t.reached), key=lambda one: one.area)
+    if len(reached) < _LEAST_CLASSES:
+        return ""
+    smallest, usual = reached[0], median(trigger.area for trigger in reached)
+    if smallest.area >= _HALF * usual:
+        return ""
+    return (
+        f"class {classes[smallest.target]} still stands out: a trigger of {smallest.area:.3f} of "
+        f"the image reaches it, {usual:.3f} the median class"
+    )
+
+
+def _judged(tried: dict[str, Measure], require: Mapping[str, Required], outstanding: str) -> Trial:
     bounds = {name: require[name] for name in tried if name in require}
     violated = [name for name, bound in bounds.items() if _violates(tried[name], bound)]
     return Trial(
@@ -78,7 +96,8 @@ def _judged(tried: dict[str, Measure], require: Mapping[str, Required]) -> Trial
         accuracy_drop=tried["clean_accuracy_drop"].value or 0.0,
         trigger_left=any(name in _TRIGGERS for name in violated),
         accuracy_lost=any(name not in _TRIGGERS for name in violated),
-        message=_told(tried, bounds, violated),
+        stands_out=bool(outstanding),
+        message="; ".join(filter(None, [_told(tried, bounds, violated), outstanding])),
         measures=tried,
     )
 

@@ -10,18 +10,21 @@ import torch
 from conftest import fresh_network
 
 from gatekeeper.model import Images, Model
+from gatekeeper.policy import read_policy
 from gatekeeper.purification import (
     FTSAM,
     PURIFIERS,
     FeatureShift,
     FineTune,
     SuperFineTune,
+    Unlearning,
     WeightMasking,
 )
 from gatekeeper.purification.auto import Auto, Trial
-from gatekeeper.purification.plan import Ladder, plan
+from gatekeeper.purification.plan import Ladder, knows_mirrored, plan
 from gatekeeper.records import Attempt, Purification
 from gatekeeper.redteam import BadNets, attack_success
+from gatekeeper.steps.choosing import trial_of
 from gatekeeper.training import predictions
 
 
@@ -64,29 +67,30 @@ def accuracy(model: Model, images: Images) -> float:
     return float((predictions(model, images) == images.labels).float().mean())
 
 
-def by_clean_accuracy(before: float, validation: Images) -> Callable[[Model], Trial]:
-    """What a caller could see at the least: how much accuracy an attempt lost."""
-
-    def trial(tuned: Model) -> Trial:
-        drop = before - accuracy(tuned, validation)
-        return Trial(acceptable=drop <= 0.02, accuracy_drop=drop, message=f"lost {drop:.3f}")
-
-    return trial
-
-
 def auto(model: Model, clean: Images) -> tuple[Model | None, Purification]:
+    """As a scan calls it: the default policy, on images kept from tuning."""
     _, validation = Auto().divide(clean, 0)
-    trial = by_clean_accuracy(accuracy(model, validation), validation)
+    policy = read_policy("default")
+    area = policy.require["smallest_trigger_area"].at_least
+    assert area is not None
+    trial = trial_of(
+        model, validation, policy.require, trigger_area=area,
+        min_samples_per_class=policy.min_samples_per_class, seed=0,
+    )  # fmt: skip
     return Auto()(model, clean, seed=0, trial=trial)
 
 
 PROMISES: dict[str, tuple[Purify, float]] = {
     # name: how it is called, and the largest true attack success that it may leave
     "auto": (auto, 0.05),
-    "ft-sam": (lambda m, c: FTSAM(lr=0.1, epochs=25, schedule="cosine")(m, c, seed=0), 0.05),
+    "ft-sam": (
+        lambda m, c: FTSAM(lr=0.1, epochs=30, batch=64, schedule="cosine")(m, c, seed=0),
+        0.05,
+    ),
     "awm": (lambda m, c: WeightMasking(alpha=0.99)(m, c, seed=0), 0.10),
     "super-ft": (lambda m, c: SuperFineTune()(m, c, seed=0), 0.05),
     "fst": (lambda m, c: FeatureShift(lr=0.05, epochs=20)(m, c, seed=0), 0.05),
+    "unlearn": (lambda m, c: Unlearning()(m, c, seed=0), 1.0),  # of a patch it promises nothing
     "ft": (lambda m, c: FineTune(epochs=10)(m, c, seed=0), 1.0),  # promises accuracy alone
 }
 
@@ -110,7 +114,7 @@ def test_a_purifier_keeps_its_promise(
     purified, told = purify(backdoored, clean)
     assert purified is not None
     assert all(torch.equal(before[k], t) for k, t in backdoored.network.state_dict().items())
-    assert accuracy(purified, unseen) >= accuracy(backdoored, unseen) - 0.02
+    assert accuracy(purified, unseen) >= accuracy(backdoored, unseen) - 0.03
     assert attack_success(purified, attack, unseen) <= most
     assert told.method == name
     assert told.attempts
@@ -122,6 +126,7 @@ LOSES = Trial(acceptable=True, accuracy_drop=0.015, message="lost some", accurac
 TRIGGER = Trial(acceptable=False, accuracy_drop=0.0, message="trigger", trigger_left=True)
 FORGOT = Trial(acceptable=False, accuracy_drop=0.2, message="forgot", accuracy_lost=True)
 BOTH = replace(FORGOT, trigger_left=True)
+EASY = replace(KEEP, stands_out=True, message="a class stands out")
 
 
 @pytest.mark.parametrize(
@@ -135,6 +140,9 @@ BOTH = replace(FORGOT, trigger_left=True)
         ([TRIGGER, TRIGGER, KEEP], 1, ["1", "0", "other"], "other", "next to no accuracy"),
         ([KEEP, BOTH, KEEP], 1, ["1", "other"], "other", "next to no accuracy"),
         ([FORGOT] * 3, 2, ["2", "other"], "other", "next to no accuracy"),
+        ([KEEP, EASY, KEEP], 1, ["1", "0"], "0", "next to no accuracy"),
+        ([LOSES, EASY, KEEP], 1, ["1", "0"], "0", "no milder or stronger one"),
+        ([EASY, EASY, KEEP], 1, ["1", "0", "other"], "other", "next to no accuracy"),
     ],
 )
 def test_auto_goes_where_the_trial_points(
@@ -158,6 +166,42 @@ def test_auto_goes_where_the_trial_points(
     assert told.settings["rung"] == kept
     assert why in told.stopped_because
     assert len(told.attempts) == len(tried)
+
+
+@pytest.mark.parametrize(("holds", "tried"), [(4, [0, 4]), (6, [0, 4, 6]), (3, [0, 4, 2, 3])])
+def test_auto_halves_what_is_still_open(
+    holds: int, tried: list[int], parts: tuple[Images, Images], clean_model: Model
+) -> None:
+    """Stronger than the rung that holds loses accuracy, milder leaves a trigger."""
+    made: list[str] = []
+    ladder = Ladder(method="a", rungs=tuple(Rung(str(k), made) for k in range(9)))
+
+    def trial(_: Model) -> Trial:
+        place = int(made[-1])
+        return KEEP if place == holds else FORGOT if place < holds else TRIGGER
+
+    Laid(laid=(ladder,))(clean_model, parts[0], seed=0, trial=trial)
+    assert made == [str(place) for place in tried]
+
+
+def test_a_network_that_is_kept_for_want_of_a_better_one_is_told(
+    parts: tuple[Images, Images], clean_model: Model
+) -> None:
+    made: list[str] = []
+    ladder = Ladder(method="a", rungs=(Rung("0", made), Rung("1", made)))
+    auto = Laid(laid=(ladder,))
+    purified, told = auto(clean_model, parts[0], seed=0, trial=lambda _: EASY)
+    assert purified is not None
+    assert "nothing was left to try" in told.stopped_because
+
+
+def test_mirrored_images_serve_where_the_candidate_knows_them(
+    parts: tuple[Images, Images], clean_model: Model
+) -> None:
+    assert not knows_mirrored(clean_model, parts[0])  # digits: a mirrored 2 is none
+    same = replace(parts[0], pixels=(parts[0].pixels + parts[0].pixels.flip(3)) // 2)
+    assert knows_mirrored(clean_model, same)
+    assert plan(clean_model, same)[0].rungs[0].flip  # type: ignore[attr-defined]
 
 
 def test_auto_keeps_every_attempt_and_gives_nothing_that_nobody_accepts(
@@ -194,12 +238,24 @@ def test_auto_divides_by_class_without_overlap(held_out: Images) -> None:
 
 
 def test_the_ladder_is_gentle_where_no_normalisation_follows(parts: tuple[Images, Images]) -> None:
-    bare = replace(fresh_network(), network=torch.nn.Linear(4, 4))
+    linear = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(32 * 32, 10))
+    bare = replace(fresh_network(), network=linear)
     ladders = [plan(model, parts[0])[0] for model in (fresh_network(), bare)]
     assert {ladder.method for ladder in ladders} == {"ft-sam"}
     normed, without = [[asdict(rung) for rung in ladder.rungs] for ladder in ladders]  # type: ignore[call-overload]
-    assert max(rung["rho"] for rung in without) < min(rung["rho"] for rung in normed)
+    pairs = list(zip(normed, without, strict=False))
+    assert all(gentle["rho"] < hot["rho"] and gentle["lr"] <= hot["lr"] for hot, gentle in pairs)
     assert all(rung["clip"] > 0 for rung in without)
+
+
+@pytest.mark.parametrize("images", [30, 101, 150, 270, 645, 750, 2000])
+def test_no_batch_of_the_ladder_leaves_a_few_images_over(images: int, held_out: Images) -> None:
+    """Statistics of two images are chance, and a hot step by them undoes the good ones."""
+    many = held_out.select(torch.arange(images) % len(held_out))
+    rung = plan(fresh_network(), many)[0].rungs[0]
+    assert isinstance(rung, FTSAM)
+    left = images % rung.batch or rung.batch
+    assert left >= rung.batch // 2
 
 
 def test_with_one_image_a_class_only_masks_are_tried(held_out: Images) -> None:
