@@ -110,6 +110,15 @@ def test_odd_numbers_of_images_train(count: int) -> None:
     assert not alike(weights(tuned), weights(flat_network()))
 
 
+@pytest.mark.parametrize(("count", "steps"), [(32, 1), (39, 1), (40, 2), (64, 2), (65, 2), (72, 3)])
+def test_a_few_images_left_over_join_the_batch_before(count: int, steps: int) -> None:
+    """Told by the rate of the last step: one cosine over all steps of the epoch."""
+    recipe = Recipe(epochs=1, lr=0.05, batch=32, schedule="cosine")
+    _, history = fine_tune(flat_network(), flat_images(count), recipe, seed=0)
+    last = 0.05 * (1 + math.cos(math.pi * (steps - 1) / steps)) / 2
+    assert history[-1].learning_rate == pytest.approx(last)
+
+
 def test_a_class_with_one_image_is_learnt_too() -> None:
     images = flat_images(13, torch.tensor([0] * 6 + [1] * 6 + [2]))
     recipe = Recipe(epochs=60, lr=0.2, batch=64)

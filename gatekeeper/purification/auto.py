@@ -2,8 +2,10 @@
 
 The trial knows only what a gate can see: clean accuracy and the triggers that the gate itself
 recovers, on images that the purifier does not see. A trigger that is left asks for a stronger
-step, accuracy that was lost for a milder one, by halves of what is still open; both at once ask
-for another method. Nothing here was chosen by looking at true attack success.
+step, accuracy that was lost for a milder one, both at once for another method. Some backdoors
+leave no trigger that a gate recovers, so the search comes from the strong side and keeps the first
+attempt that meets the policy: how much accuracy may be lost is said there. No setting was fitted
+to a true attack success.
 """
 
 from __future__ import annotations
@@ -22,7 +24,6 @@ from gatekeeper.purification.plan import FEW, Ladder, plan
 from gatekeeper.records import Attempt, Epoch, Measure, Purification
 from gatekeeper.training import accuracy
 
-_CLOSE_ENOUGH = 0.005  # of accuracy lost on the validation images
 _COLLAPSED = 0.25  # of accuracy lost after the grace period: the step does not fit the model
 
 
@@ -138,39 +139,23 @@ class _Search:
         self.before = accuracy(model, validation)
         self.attempts: list[Attempt] = []
         self.best: _Accepted | None = None
-        self.clear = 0  # attempts that were accepted and left no class that stands out
 
     def climb(self, ladders: tuple[Ladder, ...]) -> str:
         """Try ladder after ladder; say why it ended."""
         for ladder in ladders:
-            strongest, mildest, place = 0, len(ladder.rungs) - 1, ladder.start
-            while strongest <= mildest:
+            place, tried = ladder.start, set[int]()
+            while 0 <= place < len(ladder.rungs) and place not in tried:
                 if len(self.attempts) == self.most:
                     return self._ended(f"the bound of {self.most} attempts was reached")
+                tried.add(place)
                 seen = self._attempt(ladder.method, ladder.rungs[place])
-                if why := self._enough(seen):
-                    return why
+                if seen is not None and seen.acceptable and not seen.stands_out:
+                    return "an attempt met the policy, and milder ones only leave more behind"
                 step = _direction(seen)
                 if step == 0:
                     break
-                strongest, mildest = (
-                    (place + 1, mildest) if step > 0 else (strongest, place - 1)
-                )  # fmt: skip
-                place = (strongest + mildest) // 2
-            if self.best is not None and not self.best.seen.stands_out:
-                return "an attempt met the policy, and no milder or stronger one lost less"
+                place += step
         return self._ended("nothing was left to try")
-
-    def _enough(self, seen: Trial | None) -> str:
-        """Say why nothing more need be tried after `seen`, if so."""
-        if seen is None or not seen.acceptable or seen.stands_out:
-            return ""
-        self.clear += 1
-        if seen.accuracy_drop <= _CLOSE_ENOUGH:
-            return "an attempt met the policy and lost next to no accuracy"
-        if self.clear == 2:
-            return "two attempts met the policy; the one that lost less was kept"
-        return ""
 
     def _ended(self, why: str) -> str:
         if self.best is not None:
@@ -238,11 +223,9 @@ def _direction(seen: Trial | None) -> int:
     """-1: a stronger step; +1: a milder one; 0: another method."""
     if seen is None:
         return 1
-    if seen.acceptable:
-        return -1 if seen.stands_out else 1
-    if seen.trigger_left and seen.accuracy_lost:
-        return 0
-    return -1 if seen.trigger_left else 1
+    if seen.accuracy_lost:
+        return 0 if seen.trigger_left else 1
+    return -1  # a trigger is left, or a class stands out
 
 
 def _settings(purify: Purifier) -> dict[str, Any]:

@@ -28,12 +28,10 @@ _MIRRORED = 0.02  # of accuracy that a candidate trained with mirrored images ma
 _NORMALISED = (
     (0.1, 4.0, 0.0),
     (0.1, 2.0, 0.0),
-    (0.05, 2.0, 0.0),
     (0.05, 2.0, 0.5),
     (0.05, 2.0, 0.9),
     (0.1, 1.0, 0.9),
     (0.05, 1.0, 0.9),
-    (0.1, 0.5, 0.9),
     (0.05, 0.5, 0.9),
     (0.02, 0.5, 0.9),
 )
@@ -107,7 +105,7 @@ def _counters(model: Model, clean: Images, *, flip: bool) -> Ladder:
         )
         for lr, rho, counter in _COUNTERS
     )  # fmt: skip
-    return Ladder(method="unlearn", rungs=rungs, start=1)
+    return Ladder(method="unlearn", rungs=rungs)
 
 
 def _masks(images: int, *, flip: bool) -> Ladder:

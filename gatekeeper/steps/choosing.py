@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Protocol
 
+import torch
+
 from gatekeeper.model import Images, Model
 from gatekeeper.purification.auto import Trial, TrialOf
 from gatekeeper.records import Measure
+from gatekeeper.screening.robust import robust_z
 from gatekeeper.verification import Observation, measure, observe
 
 # Compared between attempts on a small validation split; the verdict uses the held-out images.
@@ -22,6 +25,7 @@ TRIED = (
 )
 _TRIGGERS = ("recovered_trigger_success", "smallest_trigger_area")  # no value: not accepted
 _HALF = 0.5  # a smallest trigger below this share of the median class's stands out
+_FAR = 2.0  # robust standard deviations of the log areas, as in Neural Cleanse
 _LEAST_CLASSES = 4  # reached ones, for a median that means something
 _WORST = ("worst_class_recall", "worst_class_recall_drop")
 
@@ -69,18 +73,19 @@ def trial_of(
             min_samples_per_class=min_samples_per_class,
         )
         tried = {name: measures[name] for name in TRIED if name in measures}
-        return _judged(tried, require, _outstanding(after, validation.classes))
+        return _judged(tried, require, standing_out(after, validation.classes))
 
     return trial
 
 
-def _outstanding(observed: Observation, classes: tuple[str, ...]) -> str:
+def standing_out(observed: Observation, classes: tuple[str, ...]) -> str:
     """Say which class is far easier to reach than the others, if one is."""
     reached = sorted((t for t in observed.triggers if t.reached), key=lambda one: one.area)
     if len(reached) < _LEAST_CLASSES:
         return ""
     smallest, usual = reached[0], median(trigger.area for trigger in reached)
-    if smallest.area >= _HALF * usual:
+    apart = float(robust_z(torch.tensor([trigger.area for trigger in reached]).log())[0])
+    if smallest.area >= _HALF * usual or apart > -_FAR:
         return ""
     return (
         f"class {classes[smallest.target]} still stands out: a trigger of {smallest.area:.3f} of "

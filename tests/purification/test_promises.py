@@ -126,23 +126,24 @@ LOSES = Trial(acceptable=True, accuracy_drop=0.015, message="lost some", accurac
 TRIGGER = Trial(acceptable=False, accuracy_drop=0.0, message="trigger", trigger_left=True)
 FORGOT = Trial(acceptable=False, accuracy_drop=0.2, message="forgot", accuracy_lost=True)
 BOTH = replace(FORGOT, trigger_left=True)
+MET = "an attempt met the policy"
 EASY = replace(KEEP, stands_out=True, message="a class stands out")
 
 
 @pytest.mark.parametrize(
     ("seen", "start", "tried", "kept", "why"),
     [
-        ([KEEP] * 3, 1, ["1"], "1", "next to no accuracy"),
-        ([KEEP, TRIGGER, KEEP], 1, ["1", "0"], "0", "next to no accuracy"),
-        ([KEEP, FORGOT, KEEP], 1, ["1", "2"], "2", "next to no accuracy"),
-        ([KEEP, LOSES, TRIGGER], 1, ["1", "2"], "1", "no milder or stronger one"),
-        ([KEEP, LOSES, replace(LOSES, accuracy_drop=0.01)], 1, ["1", "2"], "2", "two attempts"),
-        ([TRIGGER, TRIGGER, KEEP], 1, ["1", "0", "other"], "other", "next to no accuracy"),
-        ([KEEP, BOTH, KEEP], 1, ["1", "other"], "other", "next to no accuracy"),
-        ([FORGOT] * 3, 2, ["2", "other"], "other", "next to no accuracy"),
-        ([KEEP, EASY, KEEP], 1, ["1", "0"], "0", "next to no accuracy"),
-        ([LOSES, EASY, KEEP], 1, ["1", "0"], "0", "no milder or stronger one"),
-        ([EASY, EASY, KEEP], 1, ["1", "0", "other"], "other", "next to no accuracy"),
+        ([KEEP] * 3, 1, ["1"], "1", MET),
+        ([KEEP, TRIGGER, KEEP], 1, ["1", "0"], "0", MET),
+        ([KEEP, FORGOT, KEEP], 1, ["1", "2"], "2", MET),
+        ([KEEP, LOSES, KEEP], 1, ["1"], "1", MET),
+        ([TRIGGER, TRIGGER, KEEP], 1, ["1", "0", "other"], "other", MET),
+        ([KEEP, BOTH, KEEP], 1, ["1", "other"], "other", MET),
+        ([FORGOT] * 3, 2, ["2", "other"], "other", MET),
+        ([TRIGGER, FORGOT, TRIGGER], 1, ["1", "2", "other"], "other", MET),
+        ([KEEP, EASY, KEEP], 1, ["1", "0"], "0", MET),
+        ([FORGOT, EASY, KEEP], 1, ["1", "0", "other"], "other", MET),
+        ([replace(FORGOT, stands_out=True)] * 3, 1, ["1", "2", "other"], "other", MET),
     ],
 )
 def test_auto_goes_where_the_trial_points(
@@ -166,22 +167,6 @@ def test_auto_goes_where_the_trial_points(
     assert told.settings["rung"] == kept
     assert why in told.stopped_because
     assert len(told.attempts) == len(tried)
-
-
-@pytest.mark.parametrize(("holds", "tried"), [(4, [0, 4]), (6, [0, 4, 6]), (3, [0, 4, 2, 3])])
-def test_auto_halves_what_is_still_open(
-    holds: int, tried: list[int], parts: tuple[Images, Images], clean_model: Model
-) -> None:
-    """Stronger than the rung that holds loses accuracy, milder leaves a trigger."""
-    made: list[str] = []
-    ladder = Ladder(method="a", rungs=tuple(Rung(str(k), made) for k in range(9)))
-
-    def trial(_: Model) -> Trial:
-        place = int(made[-1])
-        return KEEP if place == holds else FORGOT if place < holds else TRIGGER
-
-    Laid(laid=(ladder,))(clean_model, parts[0], seed=0, trial=trial)
-    assert made == [str(place) for place in tried]
 
 
 def test_a_network_that_is_kept_for_want_of_a_better_one_is_told(
@@ -248,7 +233,7 @@ def test_the_ladder_is_gentle_where_no_normalisation_follows(parts: tuple[Images
     assert all(rung["clip"] > 0 for rung in without)
 
 
-@pytest.mark.parametrize("images", [30, 101, 150, 270, 645, 750, 2000])
+@pytest.mark.parametrize("images", [90, 101, 150, 270, 645, 750, 2000])
 def test_no_batch_of_the_ladder_leaves_a_few_images_over(images: int, held_out: Images) -> None:
     """Statistics of two images are chance, and a hot step by them undoes the good ones."""
     many = held_out.select(torch.arange(images) % len(held_out))
