@@ -104,7 +104,7 @@ def test_a_clean_candidate_keeps_its_skill(
     assert record.verification.after is not None
     drop = record.verification.after["clean_accuracy_drop"].value
     assert drop is not None
-    assert drop <= 0.005
+    assert drop <= 0.01  # five of the images
 
 
 def test_without_data_the_scan_is_undecided_and_names_the_option(

@@ -3,8 +3,8 @@
 The trial knows only what a gate can see: clean accuracy and the triggers that the gate itself
 recovers, on images that the purifier does not see. A trigger that is left asks for a stronger
 step, accuracy that was lost for a milder one, both at once for another method. Some backdoors
-leave no trigger that a gate recovers, so the search comes from the strong side and keeps the first
-attempt that meets the policy: how much accuracy may be lost is said there. No setting was fitted
+leave no trigger that a gate recovers, so the search comes from the strong side, and ends where an
+attempt meets the policy; one milder step is tried if that would cost less. No setting was fitted
 to a true attack success.
 """
 
@@ -24,6 +24,7 @@ from gatekeeper.purification.plan import FEW, Ladder, plan
 from gatekeeper.records import Attempt, Epoch, Measure, Purification
 from gatekeeper.training import accuracy
 
+_CLOSE_ENOUGH = 0.005  # of accuracy lost on the validation images
 _COLLAPSED = 0.25  # of accuracy lost after the grace period: the step does not fit the model
 
 
@@ -139,6 +140,7 @@ class _Search:
         self.before = accuracy(model, validation)
         self.attempts: list[Attempt] = []
         self.best: _Accepted | None = None
+        self.clear = 0  # attempts that met the policy and left no class that stands out
 
     def climb(self, ladders: tuple[Ladder, ...]) -> str:
         """Try ladder after ladder; say why it ended."""
@@ -149,13 +151,26 @@ class _Search:
                     return self._ended(f"the bound of {self.most} attempts was reached")
                 tried.add(place)
                 seen = self._attempt(ladder.method, ladder.rungs[place])
-                if seen is not None and seen.acceptable and not seen.stands_out:
-                    return "an attempt met the policy, and milder ones only leave more behind"
+                if why := self._enough(seen):
+                    return why
                 step = _direction(seen)
                 if step == 0:
                     break
                 place += step
+            if self.clear:
+                return self._ended("no milder one did")
         return self._ended("nothing was left to try")
+
+    def _enough(self, seen: Trial | None) -> str:
+        """Say why nothing more need be tried after `seen`, if so."""
+        if seen is None or not seen.acceptable or seen.stands_out:
+            return ""
+        self.clear += 1
+        if seen.accuracy_drop <= _CLOSE_ENOUGH:
+            return "an attempt met the policy and lost next to no accuracy"
+        if self.clear == 2:
+            return "two attempts met the policy; the one that lost less was kept"
+        return ""
 
     def _ended(self, why: str) -> str:
         if self.best is not None:
@@ -225,6 +240,8 @@ def _direction(seen: Trial | None) -> int:
         return 1
     if seen.accuracy_lost:
         return 0 if seen.trigger_left else 1
+    if seen.acceptable and not seen.stands_out:
+        return 1
     return -1  # a trigger is left, or a class stands out
 
 
