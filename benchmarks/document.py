@@ -1,4 +1,4 @@
-"""Write the measured tables of docs/benchmarks.md out of `results/*.json`, between its markers."""
+"""Write the measured tables of docs/benchmarks.md and README from `results/*.json`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from environment import RESULTS
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+README = Path(__file__).parent.parent / "README.md"
 
 
 def speed(result: dict[str, Any]) -> list[str]:
@@ -46,8 +47,9 @@ def purification(result: dict[str, Any]) -> list[str]:
         "|" + " --- |" * 9,
     ]
     for method, numbers in result["summary"].items():
-        cells = [numbers.get("victims", 0), *(_percent(numbers.get(name)) for name in _COLUMNS)]
-        lines.append("| " + " | ".join(map(str, [method, *cells, _seconds(numbers)])) + " |")
+        shown = [_percent(numbers.get(name), numbers.get(f"{name}_within")) for name in _COLUMNS]
+        cells = [numbers.get("victims", 0), *shown, _seconds(numbers)]
+        lines.append("| " + " | ".join(map(str, [method, *cells])) + " |")
     return [*lines, "", *_by_attack(result["rows"]), "", *_other_cells(result["summary"])]
 
 
@@ -101,15 +103,51 @@ def _other_cells(summary: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f} %"
+def _percent(value: float | None, within: float | None = None) -> str:
+    """Give a share in percent, with half the width of its 95 % interval where that is known."""
+    if value is None:
+        return "–"
+    return f"{100 * value:.1f} %" + (f" ± {100 * within:.1f}" if within is not None else "")
 
 
 def _seconds(numbers: dict[str, Any]) -> str:
     return str(numbers.get("mean_seconds", "–"))
 
 
-TABLES = {"speed": speed, "scan": scan, "purification-cpu": purification}
+def tuning(result: dict[str, Any]) -> list[str]:
+    """Seconds of a whole purification, and the ratio that is promised."""
+    lines = [", ".join(f"`{name}` {value}" for name, value in result["summary"].items()), ""]
+    lines += ["| method | epochs | images | median seconds |", "|" + " --- |" * 4]
+    names = ("method", "epochs", "images", "seconds")
+    return lines + [
+        "| " + " | ".join(str(row[name]) for name in names) + " |" for row in result["rows"]
+    ]
+
+
+def in_short(result: dict[str, Any]) -> list[str]:
+    """The rows that README shows: the candidate, the usual way, the paper's, and ours."""
+    lines = ["| | mean ASR | worst ASR | mean accuracy lost | mean DER |", "|" + " --- |" * 5]
+    names = {"none": "candidate", "ft": "fine-tuning", "ft-sam": "FT-SAM, published settings",
+             "auto": "**`method: auto`**"}  # fmt: skip
+    for method, name in names.items():
+        numbers = result["summary"].get(method, {})
+        columns = ("mean_asr", "max_asr", "mean_accuracy_drop", "mean_der")
+        lines.append(f"| {name} | " + " | ".join(_percent(numbers.get(c)) for c in columns) + " |")
+    victims = result["summary"]["auto"].get("victims", 0)
+    return [*lines, "", f"{victims} backdoored networks so far, 10 % poison, 5 % clean images."]
+
+
+TABLES = {"speed": speed, "scan": scan, "tuning": tuning, "purification-cpu": purification}
+
+
+def replaced(page: str, mark: str, text: str) -> str:
+    """Give `page` with `text` between `<!-- mark -->` and the next `<!-- end -->`."""
+    opening, end = f"<!-- {mark} -->\n", "\n<!-- end -->"
+    before, found, rest = page.partition(opening)
+    if not found:
+        message = f"the page has no place for {mark}"
+        raise ValueError(message)
+    return before + opening + text + end + rest.partition(end)[2]
 
 
 def written(page: str) -> str:
@@ -119,9 +157,7 @@ def written(page: str) -> str:
             continue
         result = json.loads(path.read_text(encoding="utf-8"))
         text = "\n".join([*TABLES[path.stem](result), "", *footing(result)])
-        opening, end = f"<!-- {path.stem} -->\n", "\n<!-- end -->"
-        before, _, rest = page.partition(opening)
-        page = before + opening + text + end + rest.partition(end)[2]
+        page = replaced(page, path.stem, text)
     return page
 
 
@@ -136,5 +172,13 @@ def footing(result: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Draw docs/benchmarks.md and the table of README anew."""
     PAGE.write_text(written(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    found = json.loads((RESULTS / "purification-cpu.json").read_text(encoding="utf-8"))
+    readme = README.read_text(encoding="utf-8")
+    README.write_text(replaced(readme, "measured", "\n".join(in_short(found))), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

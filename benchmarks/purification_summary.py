@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from statistics import mean
+import math
+from statistics import mean, stdev
 from typing import Any
+
+from scipy.special import stdtrit
 
 PLANTED = 0.5  # attack success of a victim, below which nothing was planted that could be removed
 
 
+_MEANS = {"mean_asr": "asr", "mean_accuracy_drop": "accuracy_drop", "mean_der": "der"}
 _SEQUELA = ("membership_auc", "reinjection_success", "adversarial_accuracy")
 _DURABILITY = (
     "suspects_obeyed_after_retuning",
@@ -41,6 +45,14 @@ def _of(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {**numbers.get("5%", {}), "by_budget": numbers}
 
 
+def _within(name: str, values: list[float]) -> dict[str, float]:
+    """Half the width of the 95 % t-interval of the mean over victims, where there are three."""
+    if len(values) < 3:
+        return {}
+    half = stdtrit(len(values) - 1, 0.975) * stdev(values) / math.sqrt(len(values))
+    return {f"{name}_within": round(float(half), 4)}
+
+
 def _numbers(rows: list[dict[str, Any]]) -> dict[str, Any]:
     planted = [r for r in rows if r["attack"] != "none" and r["asr_before"] >= PLANTED]
     twins = [r["accuracy_drop"] for r in rows if r["attack"] == "none"]
@@ -54,8 +66,11 @@ def _numbers(rows: list[dict[str, Any]]) -> dict[str, Any]:
             "mean_der": round(mean(r["der"] for r in planted), 4),
             "mean_seconds": round(mean(r["seconds"] for r in planted), 1),
         }
+        for name, column in _MEANS.items():
+            numbers |= _within(name, [r[column] for r in planted])
         beside = (*_SEQUELA, *_DURABILITY)
         numbers |= {name: found for name in beside if (found := _mean(planted, name)) is not None}
     if twins:
         numbers["twin_drop"] = round(mean(twins), 4)
+        numbers |= _within("twin_drop", twins)
     return numbers

@@ -40,3 +40,9 @@ def test_means_and_extremes_are_those_of_planted_victims() -> None:
     assert told["twin_drop"] == pytest.approx(0.004)
     assert told["by_budget"]["1%"]["mean_asr"] == pytest.approx(0.1)
     assert told["by_budget"]["5%, 1% poison"]["max_asr"] == pytest.approx(0.9)
+
+
+def test_the_interval_of_a_mean_is_that_of_student() -> None:
+    told = summarise([row(f"a{k}", asr, 0.0) for k, asr in enumerate((0.01, 0.02, 0.03))])["auto"]
+    assert told["mean_asr_within"] == pytest.approx(4.3027 * 0.01 / 3**0.5, abs=1e-4)
+    assert "mean_asr_within" not in summarise([row("a", 0.1, 0.0), row("b", 0.2, 0.0)])["auto"]

@@ -80,9 +80,9 @@ def test_a_network_that_forgot_is_refused_for_its_accuracy(
     judge: TrialOf, backdoored: Model
 ) -> None:
     broken = backdoored.clone()
+    *_, head = broken.network.parameters()
     with torch.no_grad():
-        for weight in broken.network.parameters():
-            weight.mul_(0.2)
+        head.sub_(1000 * torch.nn.functional.one_hot(torch.tensor(3), 10))  # never says 3
     seen = judge(broken)
     assert not seen.acceptable
     assert seen.accuracy_lost
