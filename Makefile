@@ -42,6 +42,7 @@ format: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/scan.py
+	$(BIN)/python benchmarks/tuning.py
 	$(BIN)/python benchmarks/document.py
 
 # The browser tests skip with a reason where Chromium cannot be installed.

@@ -187,14 +187,17 @@ def keep(path: Path, fresh: dict[str, Any], command: str) -> None:
     """Add a row to the results, also where another part of the run does so at the same time."""
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        rows = [*done(path), fresh]
-        content = {
-            "summary": summarise(rows), "rows": rows, "environment": environment(),
-            "command": command,
-        }  # fmt: skip
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        partial.replace(path)
+        write(path, [*done(path), fresh], command)
+
+
+def write(path: Path, rows: list[dict[str, Any]], command: str) -> None:
+    """Write rows and what they come to."""
+    content = {
+        "summary": summarise(rows), "rows": rows, "environment": environment(), "command": command,
+    }  # fmt: skip
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    partial.replace(path)
 
 
 def done(path: Path) -> list[dict[str, Any]]:
@@ -213,6 +216,7 @@ def main() -> None:
     parser.add_argument("--profile", choices=PROFILES, default="cpu")
     parser.add_argument("--quick", action="store_true", help="three attacks, one seed, one set")
     parser.add_argument("--data", type=Path, nargs="+", help="folders with train/ and test/")
+    parser.add_argument("--again", choices=METHODS, help="drop this method's rows first")
     parser.add_argument("--part", default="1/1", help="which share of the cells")
     given = parser.parse_args()
     packs = ROOT.parent / "shared" / "data"
@@ -222,6 +226,9 @@ def main() -> None:
     path = RESULTS / f"purification-{given.profile}{'-quick' if given.quick else ''}.json"
     command = f"python benchmarks/purification.py --profile {given.profile}"
     command += " --quick" if given.quick else ""
+    if given.again:
+        rows = [entry for entry in done(path) if entry["method"] != given.again]
+        write(path, rows, command)
     number, parts = map(int, given.part.split("/"))
     sets: dict[str, Data] = {}
     for cell in cells(names, given.quick):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from statistics import mean, stdev
 from typing import Any
 
@@ -11,6 +12,7 @@ from scipy.special import stdtrit
 PLANTED = 0.5  # attack success of a victim, below which nothing was planted that could be removed
 
 
+_LOOKED_AT = ("none", "badnets", "badnets-source", "blended", "sig", "low-frequency")
 _MEANS = {"mean_asr": "asr", "mean_accuracy_drop": "accuracy_drop", "mean_der": "der"}
 _SEQUELA = ("membership_auc", "reinjection_success", "adversarial_accuracy")
 _DURABILITY = (
@@ -23,10 +25,22 @@ _DURABILITY = (
 def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Give, for each method, the headline numbers and the same for each amount of clean images.
 
-    The headline is 10 % poison and 5 % clean images; the others stand under `by_budget`.
+    The headline is 10 % poison and 5 % clean images; the others stand under `by_budget`. While a
+    run is not finished, only cells that every method has count, so that means compare.
     """
     methods = list(dict.fromkeys(row["method"] for row in rows))
-    return {method: _of([row for row in rows if row["method"] == method]) for method in methods}
+    made = Counter(_cell(row) for row in rows)
+    whole = [row for row in rows if made[_cell(row)] == len(methods)]
+    return {method: _of([row for row in whole if row["method"] == method]) for method in methods}
+
+
+def _cell(row: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in ("data", "attack", "rate", "budget", "seed"))
+
+
+def _looked_at(row: dict[str, Any]) -> bool:
+    """Tell whether the ladder of `auto` was chosen on this victim, by what a defender can see."""
+    return row["data"] == "cifar10" and row["seed"] == 0 and row["attack"] in _LOOKED_AT
 
 
 def _mean(rows: list[dict[str, Any]], name: str) -> float | None:
@@ -37,6 +51,9 @@ def _mean(rows: list[dict[str, Any]], name: str) -> float | None:
 def _of(rows: list[dict[str, Any]]) -> dict[str, Any]:
     cells = {
         "5%": [r for r in rows if r["budget"] == "5%" and r["rate"] == 0.10],
+        "5%, victims that nothing was chosen on": [
+            r for r in rows if r["budget"] == "5%" and r["rate"] == 0.10 and not _looked_at(r)
+        ],
         "5%, 1% poison": [r for r in rows if r["budget"] == "5%" and r["rate"] == 0.01],
         "1%": [r for r in rows if r["budget"] == "1%"],
         "one": [r for r in rows if r["budget"] == "one"],

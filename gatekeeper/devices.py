@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 
 from gatekeeper.errors import UsageError
@@ -15,11 +17,10 @@ def device_of(name: str) -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
+    if not re.fullmatch(r"cpu|cuda(:\d{1,4})?", name):
         message = f"no such device: {name}"
-        raise UsageError(message, hint="Use auto, cpu, cuda or cuda:N.") from None
+        raise UsageError(message, hint="Use auto, cpu, cuda or cuda:N.")
+    device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         message = f"device {name} was asked for, but PyTorch sees no such GPU"
         raise UsageError(message, hint="Use --device cpu, or mend the driver.")

@@ -3,9 +3,9 @@
 The trial knows only what a gate can see: clean accuracy and the triggers that the gate itself
 recovers, on images that the purifier does not see. A trigger that is left asks for a stronger
 step, accuracy that was lost for a milder one, both at once for another method. Some backdoors
-leave no trigger that a gate recovers, so the search comes from the strong side, and ends where an
-attempt meets the policy; one milder step is tried if that would cost less. No setting was fitted
-to a true attack success.
+leave no trigger that a gate recovers, so the search comes from the strong side, and a milder
+attempt takes the place of a stronger one only where it loses clearly less. No setting was fitted to
+a true attack success.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from gatekeeper.records import Attempt, Epoch, Measure, Purification
 from gatekeeper.training import accuracy
 
 _CLOSE_ENOUGH = 0.005  # of accuracy lost on the validation images
+_CLEARLY_LESS = 0.01  # of accuracy; less is chance on a few hundred images
 _COLLAPSED = 0.25  # of accuracy lost after the grace period: the step does not fit the model
 
 
@@ -116,10 +117,11 @@ class _Accepted:
     attempt: Attempt
     seen: Trial
 
-    @property
-    def rank(self) -> tuple[bool, float]:
-        """Less is better: first no class that stands out, then accuracy."""
-        return self.seen.stands_out, self.seen.accuracy_drop
+    def better_than(self, other: _Accepted | None) -> bool:
+        """First no class that stands out, then clearly less accuracy lost."""
+        if other is None or self.seen.stands_out != other.seen.stands_out:
+            return other is None or not self.seen.stands_out
+        return self.seen.accuracy_drop < other.seen.accuracy_drop - _CLEARLY_LESS
 
 
 class _Search:
@@ -158,7 +160,7 @@ class _Search:
                     break
                 place += step
             if self.clear:
-                return self._ended("no milder one did")
+                return self._ended("nothing milder was better")
         return self._ended("nothing was left to try")
 
     def _enough(self, seen: Trial | None) -> str:
@@ -169,12 +171,13 @@ class _Search:
         if seen.accuracy_drop <= _CLOSE_ENOUGH:
             return "an attempt met the policy and lost next to no accuracy"
         if self.clear == 2:
-            return "two attempts met the policy; the one that lost less was kept"
+            return "two attempts met the policy; the milder is kept only if it lost clearly less"
         return ""
 
     def _ended(self, why: str) -> str:
         if self.best is not None:
-            return f"an attempt met the policy, and {why}"
+            easy = "a class still stands out in it; " if self.best.seen.stands_out else ""
+            return f"an attempt met the policy; {easy}{why}"
         told = f"no attempt met the policy on the validation images ({len(self.attempts)} made)"
         return f"{told}; {why}"
 
@@ -185,7 +188,7 @@ class _Search:
         try:
             purified, told = purify(
                 self.model, self.fitted, seed=self.seed, validation=self.validation,
-                on_epoch=self._watch(history, grace=max(3, 2 * getattr(purify, "epochs", 30) // 3)),
+                on_epoch=self._watch(history, grace=_grace(purify)),
             )  # fmt: skip
         except (StepError, _CollapsedError) as error:
             self._keep(
@@ -209,7 +212,7 @@ class _Search:
         )
         self._keep(attempt)
         accepted = _Accepted(model=purified, attempt=attempt, seen=seen)
-        if seen.acceptable and (self.best is None or accepted.rank < self.best.rank):
+        if seen.acceptable and accepted.better_than(self.best):
             self.best = accepted
         return seen
 
@@ -232,6 +235,15 @@ class _Search:
                 raise _CollapsedError(message)
 
         return watch
+
+
+def _grace(purify: Purifier) -> int:
+    """Give the epochs, or rounds, before a fall counts.
+
+    While steps are hot, BatchNorm's statistics lag behind the weights; such dips come back.
+    """
+    length = getattr(purify, "epochs", getattr(purify, "rounds", 30))
+    return max(3, 2 * length // 3)
 
 
 def _direction(seen: Trial | None) -> int:

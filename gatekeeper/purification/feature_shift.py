@@ -52,7 +52,7 @@ class FeatureShift:
         recipe = recipe_of(self, schedule="constant")
         return tune(
             "fst", model, clean, recipe, seed=seed, validation=validation, on_epoch=on_epoch,
-            rein=lambda tuned: _Shift(tuned, self.alpha, seed), alpha=self.alpha,
+            rein=lambda tuned, _: _Shift(tuned, self.alpha, seed), alpha=self.alpha,
         )  # fmt: skip
 
 

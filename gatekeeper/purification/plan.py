@@ -24,7 +24,8 @@ _MIRRORED = 0.02  # of accuracy that a candidate trained with mirrored images ma
 # images the labels alone are soon known by heart, and accuracy elsewhere is lost; the candidate's
 # answers on clean images hold it, but hold more of what it was, too: as little of them as will do.
 # Weights before BatchNorm are scale-free: the paper's radius holds, and hot steps do. What a small
-# network loses, it loses to the radius (measured on a never-poisoned one), so that goes down first.
+# network loses, it loses to the radius (measured on a never-poisoned one). The first is kept for
+# triggers that the second leaves.
 _NORMALISED = (
     (0.1, 4.0, 0.0),
     (0.1, 2.0, 0.0),
@@ -61,8 +62,8 @@ def plan(model: Model, clean: Images) -> tuple[Ladder, ...]:
     """Give the ladders in the order in which they should be climbed.
 
     With a few images of each class only the masks of AWM are safe. Otherwise FT-SAM comes first,
-    from the hottest step that the literature found harmless; then methods of another kind, the
-    least costly first.
+    from the hottest step that the literature found harmless; then methods of another kind, those
+    that cost least accuracy first.
     """
     scarce = int(clean.labels.bincount(minlength=len(clean.classes)).min()) < FEW
     flip = knows_mirrored(model, clean)
@@ -110,11 +111,11 @@ def _counters(model: Model, clean: Images, *, flip: bool) -> Ladder:
 
 def _masks(images: int, *, flip: bool) -> Ladder:
     if images < 100:
-        rungs = tuple(WeightMasking.one_shot(tau=tau) for tau in (1000.0, 300.0, 100.0))
+        rungs = tuple(
+            replace(WeightMasking.one_shot(tau=tau), flip=flip) for tau in (1000.0, 300.0, 100.0)
+        )
         return Ladder(method="awm", rungs=rungs, start=1)
-    return Ladder(
-        method="awm", rungs=(WeightMasking(flip=flip), WeightMasking(alpha=0.99, flip=flip))
-    )
+    return Ladder(method="awm", rungs=(WeightMasking(), WeightMasking(alpha=0.99)))
 
 
 def _others(model: Model, clean: Images, *, flip: bool) -> tuple[Ladder, ...]:
@@ -134,8 +135,9 @@ def has_batch_norm(network: nn.Module) -> bool:
 
 
 def _batch(images: int) -> int:
-    """Equal batches: at least four in an epoch, of at most 128 images."""
-    return max(8, -(-images // max(4, -(-images // 128))))
+    """Equal batches of at most 128 images, four in an epoch where each has eight."""
+    batches = max(-(-images // 128), min(4, images // 8), 1)
+    return -(-images // batches)
 
 
 def _epochs(images: int) -> int:

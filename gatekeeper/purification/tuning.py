@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,7 +12,7 @@ import torch
 from gatekeeper.errors import StepError
 from gatekeeper.model import Images, Model
 from gatekeeper.purification.interface import OnEpoch
-from gatekeeper.records import Attempt, Purification, Setting
+from gatekeeper.records import Attempt, Epoch, Purification, Setting
 from gatekeeper.training import Recipe, Rein, fine_tune
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ def tune(
     seed: int,
     validation: Images | None = None,
     on_epoch: OnEpoch | None = None,
-    rein: Callable[[Model], Rein] | None = None,
+    rein: Callable[[Model, Recipe], Rein] | None = None,
     **more: Setting,
 ) -> tuple[Model, Purification]:
     """Fine-tune by `recipe`; where a GPU is out of memory, halve the batch once and say so.
@@ -49,9 +48,13 @@ def tune(
     """
     started = time.perf_counter()
     message = "the only attempt"
-    fit = partial(
-        fine_tune, model, clean, seed=seed, validation=validation, on_epoch=on_epoch, rein=rein
-    )
+
+    def fit(recipe: Recipe) -> tuple[Model, tuple[Epoch, ...]]:
+        held = None if rein is None else lambda tuned: rein(tuned, recipe)
+        return fine_tune(
+            model, clean, recipe, seed=seed, validation=validation, on_epoch=on_epoch, rein=held
+        )
+
     try:
         try:
             tuned, history = fit(recipe)

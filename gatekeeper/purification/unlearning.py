@@ -27,7 +27,10 @@ _ASCENT = 0.25  # of `reach`, in each step
 
 @dataclass(frozen=True, kw_only=True)
 class Unlearning:
-    """`rho` above 0 makes the steps sharpness-aware, as in FT-SAM; `reach` is in pixel values."""
+    """Tune on clean images, and on the same under one perturbation that is kept at its worst.
+
+    `rho` above 0 makes the steps sharpness-aware, as in FT-SAM; `reach` is in pixel values.
+    """
 
     counter: float = 1.0
     reach: float = 8 / 255
@@ -55,7 +58,7 @@ class Unlearning:
         return tune(
             "unlearn", model, clean, recipe_of(self, schedule="cosine"), seed=seed,
             validation=validation, on_epoch=on_epoch,
-            rein=lambda tuned: _Counter(self, model, tuned, clean, seed),
+            rein=lambda tuned, recipe: _Counter(self, model, tuned, clean, recipe.batch, seed),
             counter=self.counter, reach=self.reach,
         )  # fmt: skip
 
@@ -64,9 +67,15 @@ class _Counter:
     """One perturbation for all images, which climbs while the network descends."""
 
     def __init__(
-        self, settings: Unlearning, candidate: Model, tuned: Model, clean: Images, seed: int
+        self,
+        settings: Unlearning,
+        candidate: Model,
+        tuned: Model,
+        clean: Images,
+        batch: int,
+        seed: int,
     ) -> None:
-        self.settings, self.tuned, self.clean = settings, tuned, clean
+        self.settings, self.tuned, self.clean, self.batch = settings, tuned, clean, batch
         self.view = tuned.pixels_to_logits().to(tuned.device)
         self.teacher = candidate.clone().pixels_to_logits().to(tuned.device).eval()
         self.generator = torch.Generator().manual_seed(seed)
@@ -99,7 +108,7 @@ class _Counter:
     @torch.no_grad()
     def _draw(self) -> None:
         order = torch.randperm(len(self.clean), generator=self.generator)
-        index = order[: self.settings.batch].to(self.clean.pixels.device)
+        index = order[: self.batch].to(self.clean.pixels.device)
         batch = self.clean.select(index).to(self.tuned.device)
         self.pixels = augment(
             batch.floats(), self.settings.crop_padding, self.settings.flip, self.generator

@@ -7,11 +7,12 @@ from statistics import median
 from typing import Protocol
 
 import torch
+from scipy.special import ndtri
 
 from gatekeeper.model import Images, Model
 from gatekeeper.purification.auto import Trial, TrialOf
 from gatekeeper.records import Measure
-from gatekeeper.screening.robust import robust_z
+from gatekeeper.screening.robust import robust_z, widened
 from gatekeeper.verification import Observation, measure, observe
 
 # Compared between attempts on a small validation split; the verdict uses the held-out images.
@@ -25,7 +26,7 @@ TRIED = (
 )
 _TRIGGERS = ("recovered_trigger_success", "smallest_trigger_area")  # no value: not accepted
 _HALF = 0.5  # a smallest trigger below this share of the median class's stands out
-_FAR = 2.0  # robust standard deviations of the log areas, as in Neural Cleanse
+_CHANCE = 0.1  # of naming a class where none is easier than chance has it
 _LEAST_CLASSES = 4  # reached ones, for a median that means something
 _WORST = ("worst_class_recall", "worst_class_recall_drop")
 
@@ -84,8 +85,10 @@ def standing_out(observed: Observation, classes: tuple[str, ...]) -> str:
     if len(reached) < _LEAST_CLASSES:
         return ""
     smallest, usual = reached[0], median(trigger.area for trigger in reached)
-    apart = float(robust_z(torch.tensor([trigger.area for trigger in reached]).log())[0])
-    if smallest.area >= _HALF * usual or apart > -_FAR:
+    areas = torch.tensor([trigger.area for trigger in reached])
+    apart = float(robust_z(areas.clamp_min(1 / smallest.mask.numel()).log())[0])
+    far = widened(float(-ndtri(_CHANCE / len(reached))), len(reached))
+    if smallest.area >= _HALF * usual or apart > -far:
         return ""
     return (
         f"class {classes[smallest.target]} still stands out: a trigger of {smallest.area:.3f} of "

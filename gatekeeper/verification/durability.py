@@ -97,13 +97,13 @@ def along_the_path(candidate: Model, purified: Model, suspects: Suspects) -> Mea
     return share("suspects_obeyed_along_the_path", worst, len(suspects.images), note=note)
 
 
-def _between(candidate: Model, purified: Model, share: float) -> Model:
+def _between(candidate: Model, purified: Model, part: float) -> Model:
     mixed = purified.clone()
     theirs = candidate.network.state_dict()
     with torch.no_grad():
         for name, tensor in mixed.network.state_dict().items():
             if tensor.is_floating_point():
-                tensor.lerp_(theirs[name].to(tensor.device), share)
+                tensor.lerp_(theirs[name].to(tensor.device), part)
     return mixed
 
 
