@@ -58,6 +58,16 @@ def test_a_handful_of_images_ends_undecided(
     assert record.data.verify < 500
 
 
+def test_one_image_of_each_class_leaves_none_to_purify_on(
+    backdoored: Model, held_out: Images, tmp_path: Path
+) -> None:
+    one = torch.stack([(held_out.labels == k).nonzero()[0, 0] for k in range(10)])
+    record = scanned(backdoored, held_out.select(one), tmp_path)
+    assert record.verdict.decision in ("undecided", "reject")
+    assert record.purification is None
+    assert any("--verify-data" in told.reason for told in record.skipped)
+
+
 def test_a_network_without_convolutions_is_served(held_out: Images, train_digits: Images) -> None:
     layers = nn.Sequential(nn.Flatten(), nn.Linear(1024, 64), nn.ReLU(), nn.Linear(64, 10))
     fresh = Model(network=layers, input=SPEC, classes=CLASSES, architecture="own")

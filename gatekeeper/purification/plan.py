@@ -112,7 +112,7 @@ def _counters(model: Model, clean: Images, *, flip: bool) -> Ladder:
 def _masks(images: int, *, flip: bool) -> Ladder:
     if images < 100:
         rungs = tuple(
-            replace(WeightMasking.one_shot(tau=tau), flip=flip) for tau in (1000.0, 300.0, 100.0)
+            replace(WeightMasking.one_shot(tau=tau), flip=flip) for tau in (300.0, 100.0, 30.0)
         )
         return Ladder(method="awm", rungs=rungs, start=1)
     return Ladder(method="awm", rungs=(WeightMasking(), WeightMasking(alpha=0.99)))

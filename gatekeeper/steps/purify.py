@@ -54,6 +54,10 @@ def _why_not(work: Workshop) -> str:
         return f"policy {work.policy.name!r} asks for none."
     if work.data is None:
         return "no clean images; give --data DIR."
+    if not len(work.data.purify):
+        return (
+            "one image per class leaves none to purify on; give others to verify by --verify-data."
+        )
     if "at_chance" in work.room.read_json("findings.json"):
         return "the candidate is hardly better than chance on the clean images."
     screens = work.room.read_json("findings.json")["screens"].values()
