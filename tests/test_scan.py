@@ -169,6 +169,7 @@ def test_a_step_killed_before_its_end_is_taken_again(
     assert repeatable(to_dict(resumed)) == repeatable(to_dict(whole))
 
 
+@pytest.mark.slow
 def test_a_policy_may_ask_for_sequela_and_an_operator_suspect_images(
     workplace: Path, backdoored: Model, held_out: Images, attack: BadNets, tmp_path: Path
 ) -> None:

@@ -54,7 +54,10 @@ PROMISES: dict[str, tuple[Purify, float]] = {
     "awm": (lambda m, c: WeightMasking(alpha=0.99)(m, c, seed=0), 0.10),
     "super-ft": (lambda m, c: SuperFineTune()(m, c, seed=0), 0.05),
     "fst": (lambda m, c: FeatureShift(lr=0.05, epochs=20)(m, c, seed=0), 0.05),
-    "unlearn": (lambda m, c: Unlearning()(m, c, seed=0), 1.0),  # of a patch it promises nothing
+    "unlearn": (
+        lambda m, c: Unlearning(epochs=15)(m, c, seed=0),
+        1.0,
+    ),  # of a patch it promises nothing
     "ft": (lambda m, c: FineTune(epochs=10)(m, c, seed=0), 1.0),  # promises accuracy alone
 }
 

@@ -30,8 +30,8 @@ def test_no_small_universal_perturbation_is_left(train_digits: Images, held_out:
     backdoored, _ = fine_tune(fresh_network(), ATTACK.poison(train_digits, seed=0), recipe, seed=1)
     clean, unseen = held_out.select(torch.arange(360)), held_out.select(torch.arange(360, 897))
     before = reached(backdoored, clean, unseen)
-    unlearnt, _ = Unlearning(batch=90, epochs=30)(backdoored, clean, seed=0)
-    blind, _ = Unlearning(batch=90, epochs=30, counter=0.0)(backdoored, clean, seed=0)
+    unlearnt, _ = Unlearning(batch=90, epochs=20)(backdoored, clean, seed=0)
+    blind, _ = Unlearning(batch=90, epochs=20, counter=0.0)(backdoored, clean, seed=0)
     left = reached(unlearnt, clean, unseen)
     assert left < before / 2
     assert left < reached(blind, clean, unseen)
