@@ -125,11 +125,18 @@ def tuning(result: dict[str, Any]) -> list[str]:
 
 
 def in_short(result: dict[str, Any]) -> list[str]:
-    """The rows that README shows: the candidate, the usual way, the paper's, and ours."""
+    """The rows that README shows."""
     lines = ["| | mean ASR | worst ASR | mean accuracy lost | mean DER | clean twin loses |"]
     lines += ["|" + " --- |" * 6]
-    names = {"none": "candidate", "ft": "fine-tuning", "ft-sam": "FT-SAM, published settings",
-             "auto": "**`method: auto`**"}  # fmt: skip
+    names = {
+        "none": "candidate",
+        "ft": "fine-tuning",
+        "super-ft": "super-fine-tuning",
+        "fst": "feature-shift tuning",
+        "awm": "adversarial weight masking",
+        "ft-sam": "FT-SAM, published settings",
+        "auto": "**`method: auto`**",
+    }
     for method, name in names.items():
         numbers = result["summary"].get(method, {})
         columns = ("mean_asr", "max_asr", "mean_accuracy_drop", "mean_der", "twin_drop")
