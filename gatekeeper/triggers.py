@@ -50,7 +50,7 @@ def invert(
     *,
     seed: int,
     steps: int = 150,
-    sample: int = 96,
+    sample: int = 192,
     success: float = 0.9,
     classes: Sequence[int] | None = None,
 ) -> list[Trigger]:

@@ -15,7 +15,8 @@ from gatekeeper.handwriting import CLASSES, SPEC
 from gatekeeper.job import Job
 from gatekeeper.model import Images, Model
 from gatekeeper.pipeline import run
-from gatekeeper.purification.auto import Auto, Trial
+from gatekeeper.purification.auto import Auto
+from gatekeeper.purification.search import Trial
 from gatekeeper.records import GateRecord
 from gatekeeper.training import Recipe, accuracy, fine_tune
 

@@ -104,7 +104,7 @@ def test_a_clean_candidate_keeps_its_skill(
     assert record.verification.after is not None
     drop = record.verification.after["clean_accuracy_drop"].value
     assert drop is not None
-    assert drop <= 0.01  # five of the images
+    assert drop <= 0.005
 
 
 def test_without_data_the_scan_is_undecided_and_names_the_option(
@@ -169,7 +169,6 @@ def test_a_step_killed_before_its_end_is_taken_again(
     assert repeatable(to_dict(resumed)) == repeatable(to_dict(whole))
 
 
-@pytest.mark.slow
 def test_a_policy_may_ask_for_sequela_and_an_operator_suspect_images(
     workplace: Path, backdoored: Model, held_out: Images, attack: BadNets, tmp_path: Path
 ) -> None:

@@ -37,8 +37,7 @@ def noise(model: Model, count: int = 12) -> Images:
 
 @pytest.fixture(scope="module")
 def found(backdoored: Model, held_out: Images) -> list[Trigger]:
-    """What a short search finds; a longer one finds smaller masks."""
-    return invert(backdoored, held_out, seed=0, steps=60, sample=48)
+    return invert(backdoored, held_out, seed=0)
 
 
 def test_the_target_class_is_far_easier_to_reach(found: list[Trigger]) -> None:
@@ -53,7 +52,7 @@ def test_a_recovered_trigger_works_on_images_it_never_saw(
     found: list[Trigger], backdoored: Model, held_out: Images
 ) -> None:
     won, shown = hits(backdoored, found[0], held_out)
-    assert won / shown > 0.7  # fitted to 48 images in 60 steps
+    assert won / shown > 0.85
     assert shown == int((held_out.labels != 0).sum())
 
 

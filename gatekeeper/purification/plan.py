@@ -123,7 +123,7 @@ def _others(model: Model, clean: Images, *, flip: bool) -> tuple[Ladder, ...]:
     scale = 1.0 if has_batch_norm(model.network) else 0.01
     shift = FeatureShift(lr=0.05 * scale, epochs=epochs, batch=batch, flip=flip)
     swing = SuperFineTune(
-        lr_base=0.03 * scale, lr_forget=2.5 * scale, lr_recover=0.05 * scale, batch=batch,
+        lr_base=3e-4 * scale, lr_forget=2.5 * scale, lr_recover=0.05 * scale, batch=batch,
         flip=flip,
     )  # fmt: skip
     return Ladder(method="fst", rungs=(shift,)), Ladder(method="super-ft", rungs=(swing,))

@@ -1,8 +1,9 @@
 """Super-fine-tuning: the learning rate swings, first to forget, then to recover.
 
 Sha et al., arXiv 2212.09067. Secondary sources disagree on the constants: 3e-4 / 0.1 / 1e-3 over 6
-epochs, or 0.03 / 2.5 / 0.05 over 100. The second ones are the default: with a small clean set the
-first make some dozen steps, and a network that hardly moved cannot have forgotten anything.
+epochs, or 0.03 / 2.5 / 0.05 over 100. The second's peaks and length are the default: with a small
+clean set the first make some dozen steps, and a network that hardly moved cannot have forgotten
+anything. The base is the first's: a run that ends at 0.03 has not come to rest.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from gatekeeper.records import Purification
 class SuperFineTune:
     """SGD whose rate runs in triangles between `lr_base` and a peak, `cycles` in each half."""
 
-    lr_base: float = 0.03
+    lr_base: float = 3e-4
     lr_forget: float = 2.5
     lr_recover: float = 0.05
     epochs: int = 100

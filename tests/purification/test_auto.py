@@ -11,9 +11,10 @@ from gatekeeper.model import Images, Model
 from gatekeeper.purification import (
     FTSAM,
 )
-from gatekeeper.purification.auto import Auto, Trial
+from gatekeeper.purification.auto import Auto
 from gatekeeper.purification.plan import Ladder
-from gatekeeper.records import Attempt, Purification
+from gatekeeper.purification.search import Trial
+from gatekeeper.records import Attempt, Measure, Purification
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ class Rung:
     ) -> tuple[Model, Purification]:
         self.made.append(self.rung)
         attempt = Attempt(
-            method="scripted", settings={"rung": self.rung}, seconds=0.0, outcome="accepted",
-            message="",
+            method="scripted", settings={"rung": self.rung, "images": len(clean)}, seconds=0.0,
+            outcome="accepted", message="",
         )  # fmt: skip
         told = Purification(
             method="scripted", settings={}, seed=seed, device="cpu", seconds=0.0,
@@ -58,6 +59,7 @@ LOSES = Trial(acceptable=True, accuracy_drop=0.015, message="lost some", accurac
 TRIGGER = Trial(acceptable=False, accuracy_drop=0.0, message="trigger", trigger_left=True)
 FORGOT = Trial(acceptable=False, accuracy_drop=0.2, message="forgot", accuracy_lost=True)
 BOTH = replace(FORGOT, trigger_left=True)
+BOTH_SEEN = ("clean_accuracy_drop", "smallest_trigger_area")
 NOTHING = "lost next to no accuracy"
 EASY = replace(KEEP, stands_out=True, message="a class stands out")
 
@@ -104,10 +106,37 @@ def test_auto_goes_where_the_trial_points(
     auto = Laid(laid=(ladder, other))
     purified, told = auto(clean_model, parts[0], seed=0, trial=lambda _: shown[made[-1]])
     assert purified is not None
-    assert made == tried
+    assert made == [*tried, kept]  # in the end on all the images
     assert told.settings["rung"] == kept
     assert why in told.stopped_because
-    assert len(told.attempts) == len(tried)
+    assert len(told.attempts) == len(tried) + 1
+
+
+@pytest.mark.parametrize(
+    ("again", "kept"),
+    [(KEEP, True), (LOSES, True), (TRIGGER, False), (FORGOT, False), (EASY, False)],
+)
+def test_what_was_chosen_is_tuned_once_more_on_all_the_images(
+    again: Trial, kept: bool, parts: tuple[Images, Images], clean_model: Model
+) -> None:
+    made: list[str] = []
+    ladder = Ladder(method="a", rungs=(Rung("0", made),))
+    auto = Laid(laid=(ladder,))
+
+    def trial(_: Model) -> Trial:
+        seen = KEEP if len(made) == 1 else again
+        return replace(seen, measures={n: Measure(name=n, value=0.0) for n in BOTH_SEEN})
+
+    purified, told = auto(clean_model, parts[0], seed=0, trial=trial)
+    assert purified is not None
+    first, last = told.attempts
+    assert (first.settings["images"], last.settings["images"]) == (270, 360)
+    assert told.settings["images"] == (360 if kept else 270)
+    assert ("kept as tuned once more" in told.stopped_because) is kept
+    # On images that it was tuned on, its accuracy would be too kind.
+    assert set(first.measures) == set(BOTH_SEEN)
+    assert set(last.measures) == {"smallest_trigger_area"}
+    assert "accuracy on them says nothing" in last.message
 
 
 def test_a_network_that_is_kept_for_want_of_a_better_one_is_told(

@@ -53,7 +53,7 @@ PROMISES: dict[str, tuple[Purify, float]] = {
     ),
     "awm": (lambda m, c: WeightMasking(alpha=0.99)(m, c, seed=0), 0.10),
     "super-ft": (lambda m, c: SuperFineTune()(m, c, seed=0), 0.05),
-    "fst": (lambda m, c: FeatureShift(lr=0.05, epochs=20)(m, c, seed=0), 0.05),
+    "fst": (lambda m, c: FeatureShift(lr=0.05, epochs=20, batch=64)(m, c, seed=0), 0.05),
     "unlearn": (
         lambda m, c: Unlearning(epochs=15)(m, c, seed=0),
         1.0,
@@ -78,11 +78,10 @@ def test_a_purifier_keeps_its_promise(
     clean, unseen = parts
     before = {key: tensor.clone() for key, tensor in backdoored.network.state_dict().items()}
     purify, most = PROMISES[name]
-    may_lose = 0.06 if name == "super-ft" else 0.03  # its swings are wide
     purified, told = purify(backdoored, clean)
     assert purified is not None
     assert all(torch.equal(before[k], t) for k, t in backdoored.network.state_dict().items())
-    assert accuracy(purified, unseen) >= accuracy(backdoored, unseen) - may_lose
+    assert accuracy(purified, unseen) >= accuracy(backdoored, unseen) - 0.02
     assert attack_success(purified, attack, unseen) <= most
     assert told.method == name
     assert told.attempts
