@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def _trained(name: str, images: Images) -> Model:
         return model
     model, _ = fine_tune(model, images, RECIPE, seed=1)
     CACHE.mkdir(exist_ok=True)
-    partial = path.with_suffix(".partial")
+    partial = path.with_suffix(f".{os.getpid()}")  # two workers may train it at once
     save_file(model.network.state_dict(), partial)
     partial.replace(path)
     return model

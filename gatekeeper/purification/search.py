@@ -23,6 +23,7 @@ from gatekeeper.training import accuracy
 
 _CLOSE_ENOUGH = 0.005  # of accuracy lost on the validation images
 _CLEARLY_LESS = 0.01  # of accuracy; less is chance on a few hundred images
+_LONGER = 1.6  # times the epochs of an attempt, for the network that is kept
 _TUNED_ON_ALL = "tuned on all images, those of the trial too, so accuracy on them says nothing"
 _COLLAPSED = 0.25  # of accuracy lost after the grace period: the step does not fit the model
 
@@ -118,11 +119,11 @@ class Search:
         return self._ended("nothing was left to try")
 
     def settle(self, clean: Images) -> str:
-        """Tune by the best setting once more, on all of `clean`; say whether that is kept."""
+        """Tune by the best setting again, longer and on all of `clean`; say whether it is kept."""
         chosen = self.best
         if chosen is None:
             return ""
-        again = self._attempt(chosen.attempt.method, chosen.purify, clean)
+        again = self._attempt(chosen.attempt.method, _longer(chosen.purify), clean)
         if again is None or not again.no_worse_than(chosen):
             return (
                 f"; tuned once more, on all {len(clean)} images, it was worse, and that was dropped"
@@ -220,6 +221,13 @@ def _direction(seen: Trial | None) -> int:
     if seen.acceptable and not seen.stands_out:
         return 1
     return -1  # a trigger is left, or a class stands out
+
+
+def _longer(purify: Purifier) -> Purifier:
+    epochs = getattr(purify, "epochs", None)
+    if epochs is None or not is_dataclass(purify) or isinstance(purify, type):
+        return purify
+    return replace(purify, epochs=round(_LONGER * epochs))
 
 
 def _of_triggers(measures: dict[str, Measure]) -> dict[str, Measure]:

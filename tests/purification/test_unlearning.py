@@ -14,12 +14,13 @@ from gatekeeper.redteam import Blended
 from gatekeeper.training import Recipe, accuracy, fine_tune
 
 ATTACK = Blended(target=0, rate=0.1)
+REACH = 16 / 255
 
 
 def reached(model: Model, fitted: Images, unseen: Images) -> float:
     """Share of `unseen` that one perturbation, found on `fitted`, brings to class 0."""
     wanted = torch.zeros_like(fitted.labels)
-    change = universal(model, fitted, wanted, epsilon=16 / 255)
+    change = universal(model, fitted, wanted, epsilon=REACH)
     others = unseen.select(unseen.labels != 0)
     return moved_hits(model, others, torch.zeros_like(others.labels), change) / len(others)
 
@@ -30,8 +31,8 @@ def test_no_small_universal_perturbation_is_left(train_digits: Images, held_out:
     backdoored, _ = fine_tune(fresh_network(), ATTACK.poison(train_digits, seed=0), recipe, seed=1)
     clean, unseen = held_out.select(torch.arange(360)), held_out.select(torch.arange(360, 897))
     before = reached(backdoored, clean, unseen)
-    unlearnt, _ = Unlearning(batch=90, epochs=20)(backdoored, clean, seed=0)
-    blind, _ = Unlearning(batch=90, epochs=20, counter=0.0)(backdoored, clean, seed=0)
+    unlearnt, _ = Unlearning(reach=REACH, batch=90, epochs=20)(backdoored, clean, seed=0)
+    blind, _ = Unlearning(reach=REACH, batch=90, epochs=20, counter=0.0)(backdoored, clean, seed=0)
     left = reached(unlearnt, clean, unseen)
     assert left < before / 2
     assert left < reached(blind, clean, unseen)
