@@ -16,7 +16,7 @@ from gatekeeper.job import Job
 from gatekeeper.model import Images, Model
 from gatekeeper.pipeline import run
 from gatekeeper.purification.auto import Auto
-from gatekeeper.purification.search import Trial
+from gatekeeper.purification.trial import Trial
 from gatekeeper.records import GateRecord
 from gatekeeper.training import Recipe, accuracy, fine_tune
 

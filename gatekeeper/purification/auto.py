@@ -15,7 +15,8 @@ import torch
 
 from gatekeeper.model import Images, Model
 from gatekeeper.purification.plan import FEW, Ladder, plan
-from gatekeeper.purification.search import Search, TrialOf
+from gatekeeper.purification.search import Search
+from gatekeeper.purification.trial import TrialOf
 from gatekeeper.records import Attempt, Purification
 
 

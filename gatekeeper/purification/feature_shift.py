@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,14 +17,16 @@ from torch import Tensor, nn
 from gatekeeper.errors import StepError
 from gatekeeper.model import Images, Model
 from gatekeeper.network import layers
-from gatekeeper.purification.interface import OnEpoch
-from gatekeeper.purification.tuning import recipe_of, tune
-from gatekeeper.records import Purification
+from gatekeeper.purification.tuning import MakeRein, Tuning, recipe_of
+from gatekeeper.records import Setting
+from gatekeeper.training import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
-class FeatureShift:
+class FeatureShift(Tuning):
     """Fine-tune all of it, with weight `alpha` on the alignment of the heads."""
+
+    method: ClassVar[str] = "fst"
 
     alpha: float = 0.2
     lr: float = 0.01
@@ -34,26 +37,17 @@ class FeatureShift:
     crop_padding: int = 0
     flip: bool = False
 
-    def __call__(
-        self,
-        model: Model,
-        clean: Images,
-        *,
-        seed: int,
-        validation: Images | None = None,
-        on_epoch: OnEpoch | None = None,
-    ) -> tuple[Model, Purification]:
-        """Purify `model` on `clean`.
+    def recipe(self) -> Recipe:
+        """Keep the rate constant."""
+        return recipe_of(self, schedule="constant")
 
-        Raises:
-            StepError: the network has no layer with one row for each class.
-            Diverged: the step does not fit the model.
-        """
-        recipe = recipe_of(self, schedule="constant")
-        return tune(
-            "fst", model, clean, recipe, seed=seed, validation=validation, on_epoch=on_epoch,
-            rein=lambda tuned, _: _Shift(tuned, self.alpha, seed), alpha=self.alpha,
-        )  # fmt: skip
+    def rein(self, model: Model, clean: Images, seed: int) -> MakeRein:
+        """Hold the new head away from the old one; raises StepError where there is no head."""
+        return lambda tuned, _: _Shift(tuned, self.alpha, seed)
+
+    def more(self) -> dict[str, Setting]:
+        """Tell what the rein is set to."""
+        return {"alpha": self.alpha}
 
 
 class _Shift:

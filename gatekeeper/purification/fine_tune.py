@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from gatekeeper.model import Images, Model
-from gatekeeper.purification.interface import OnEpoch
-from gatekeeper.purification.tuning import recipe_of, tune
-from gatekeeper.records import Purification
+from gatekeeper.purification.tuning import Tuning
 from gatekeeper.training import Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
-class FineTune:
+class FineTune(Tuning):
     """SGD with momentum, one cosine cycle."""
+
+    method: ClassVar[str] = "ft"
 
     lr: float = 0.01
     epochs: int = 50
@@ -23,16 +23,3 @@ class FineTune:
     schedule: Schedule = "cosine"
     crop_padding: int = 0
     flip: bool = False
-
-    def __call__(
-        self,
-        model: Model,
-        clean: Images,
-        *,
-        seed: int,
-        validation: Images | None = None,
-        on_epoch: OnEpoch | None = None,
-    ) -> tuple[Model, Purification]:
-        """Fine-tune `model` on `clean`; raises Diverged where the step does not fit the model."""
-        recipe = recipe_of(self)
-        return tune("ft", model, clean, recipe, seed=seed, validation=validation, on_epoch=on_epoch)

@@ -8,21 +8,21 @@ Flat minima leave no room for the few large weights that a backdoor lives in.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from gatekeeper.model import Images, Model
-from gatekeeper.purification.interface import OnEpoch
-from gatekeeper.purification.tuning import recipe_of, tune
-from gatekeeper.records import Purification
+from gatekeeper.purification.tuning import Tuning
 from gatekeeper.training import Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
-class FTSAM:
+class FTSAM(Tuning):
     """Settings of the paper for CIFAR-10; flips are off, since they are wrong for digits and signs.
 
     `schedule` "reference" is that of the published code: a cosine of period 100, stepped once per
     iteration; "cosine" is one cycle over the whole run.
     """
+
+    method: ClassVar[str] = "ft-sam"
 
     rho: float = 2.0
     lr: float = 0.01
@@ -36,18 +36,3 @@ class FTSAM:
     flip: bool = False
     clip: float = 0.0  # largest gradient norm; 0: none
     distil: float = 0.0  # weight in [0, 1] of the candidate's own soft answers; not in the paper
-
-    def __call__(
-        self,
-        model: Model,
-        clean: Images,
-        *,
-        seed: int,
-        validation: Images | None = None,
-        on_epoch: OnEpoch | None = None,
-    ) -> tuple[Model, Purification]:
-        """Purify `model` on `clean`; raises Diverged where the step does not fit the model."""
-        recipe = recipe_of(self)
-        return tune(
-            "ft-sam", model, clean, recipe, seed=seed, validation=validation, on_epoch=on_epoch
-        )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from gatekeeper.model import Images, Model
-from gatekeeper.records import Epoch, Purification
+from gatekeeper.records import Attempt, Epoch, Purification
 
 OnEpoch = Callable[[Epoch], None]
 
@@ -36,3 +36,16 @@ class Purifier(Protocol):
             StepError: the method cannot serve this network; Diverged among others.
         """
         ...
+
+
+def story(attempt: Attempt, model: Model, seed: int) -> Purification:
+    """Tell a purification that consists of one attempt."""
+    return Purification(
+        method=attempt.method,
+        settings=attempt.settings,
+        seed=seed,
+        device=str(model.device),
+        seconds=attempt.seconds,
+        attempts=(attempt,),
+        stopped_because="one fixed setting was asked for",
+    )

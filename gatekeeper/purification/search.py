@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from typing import Any
 
 from gatekeeper.errors import StepError
 from gatekeeper.model import Images, Model
 from gatekeeper.purification.interface import Purifier
 from gatekeeper.purification.plan import Ladder
+from gatekeeper.purification.trial import Trial, TrialOf
 from gatekeeper.records import Attempt, Epoch, Measure
 from gatekeeper.training import accuracy
 
@@ -26,26 +27,6 @@ _CLEARLY_LESS = 0.01  # of accuracy; less is chance on a few hundred images
 _LONGER = 1.6  # times the epochs of an attempt, for the network that is kept
 _TUNED_ON_ALL = "tuned on all images, those of the trial too, so accuracy on them says nothing"
 _COLLAPSED = 0.25  # of accuracy lost after the grace period: the step does not fit the model
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trial:
-    """What the caller saw of an attempt: is it acceptable, and if not, for what reason?
-
-    `stands_out`: one class is still far easier to reach than the others. That violates nothing,
-    but a stronger attempt that ends it is better.
-    """
-
-    acceptable: bool
-    accuracy_drop: float
-    message: str
-    trigger_left: bool = False
-    accuracy_lost: bool = False
-    stands_out: bool = False
-    measures: dict[str, Measure] = field(default_factory=dict)
-
-
-TrialOf = Callable[[Model], Trial]
 
 
 class _CollapsedError(Exception):

@@ -9,16 +9,17 @@ anything. The base is the first's: a run that ends at 0.03 has not come to rest.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from gatekeeper.model import Images, Model
-from gatekeeper.purification.interface import OnEpoch
-from gatekeeper.purification.tuning import recipe_of, tune
-from gatekeeper.records import Purification
+from gatekeeper.purification.tuning import Tuning, recipe_of
+from gatekeeper.training import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
-class SuperFineTune:
+class SuperFineTune(Tuning):
     """SGD whose rate runs in triangles between `lr_base` and a peak, `cycles` in each half."""
+
+    method: ClassVar[str] = "super-ft"
 
     lr_base: float = 3e-4
     lr_forget: float = 2.5
@@ -31,17 +32,6 @@ class SuperFineTune:
     crop_padding: int = 0
     flip: bool = False
 
-    def __call__(
-        self,
-        model: Model,
-        clean: Images,
-        *,
-        seed: int,
-        validation: Images | None = None,
-        on_epoch: OnEpoch | None = None,
-    ) -> tuple[Model, Purification]:
-        """Purify `model` on `clean`; raises Diverged where the step does not fit the model."""
-        recipe = recipe_of(self, schedule="super", lr=self.lr_forget, lr_second=self.lr_recover)
-        return tune(
-            "super-ft", model, clean, recipe, seed=seed, validation=validation, on_epoch=on_epoch
-        )
+    def recipe(self) -> Recipe:
+        """Forget in the first half, recover in the second."""
+        return recipe_of(self, schedule="super", lr=self.lr_forget, lr_second=self.lr_recover)

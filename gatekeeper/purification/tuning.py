@@ -1,17 +1,17 @@
-"""Tunes by a recipe and tells the story; what plain and sharpness-aware fine-tuning share."""
+"""Tunes by a recipe and tells the story: what every purifier that fine-tunes shares."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, fields, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
 from gatekeeper.errors import StepError
 from gatekeeper.model import Images, Model
-from gatekeeper.purification.interface import OnEpoch
+from gatekeeper.purification.interface import OnEpoch, story
 from gatekeeper.records import Attempt, Epoch, Purification, Setting
 from gatekeeper.training import Recipe, Rein, fine_tune
 
@@ -19,71 +19,77 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 
+MakeRein = Callable[[Model, Recipe], Rein]  # for the copy that is tuned, by the recipe in force
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """A purifier that fine-tunes; each method adds its settings, and a rein where it has one."""
+
+    method: ClassVar[str]
+
+    def __call__(
+        self,
+        model: Model,
+        clean: Images,
+        *,
+        seed: int,
+        validation: Images | None = None,
+        on_epoch: OnEpoch | None = None,
+    ) -> tuple[Model, Purification]:
+        """Purify `model` on `clean`; where a GPU is out of memory, halve the batch once.
+
+        Raises:
+            Diverged: the step does not fit the model.
+            StepError: the network lacks what the method needs, or the GPU has no room.
+        """
+        started = time.perf_counter()
+        recipe, message = self.recipe(), "the only attempt"
+        make_rein = self.rein(model, clean, seed)
+
+        def fit(recipe: Recipe) -> tuple[Model, tuple[Epoch, ...]]:
+            rein = None if make_rein is None else lambda tuned: make_rein(tuned, recipe)
+            return fine_tune(
+                model, clean, recipe, seed=seed, validation=validation, on_epoch=on_epoch, rein=rein
+            )
+
+        try:
+            try:
+                tuned, history = fit(recipe)
+            except torch.cuda.OutOfMemoryError:
+                torch.cuda.empty_cache()
+                recipe = replace(recipe, batch=max(1, recipe.batch // 2))
+                message = f"the GPU was out of memory, so the batch was halved to {recipe.batch}"
+                tuned, history = fit(recipe)
+        except torch.cuda.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            message = f"the GPU has no room to tune on batches of {recipe.batch}"
+            raise StepError(message, hint="Use a GPU with more memory, or --device cpu.") from None
+        attempt = Attempt(
+            method=self.method,
+            settings={**asdict(recipe), **self.more(), "images": len(clean)},
+            seconds=time.perf_counter() - started,
+            outcome="accepted",
+            message=message,
+            history=history,
+        )
+        return tuned, story(attempt, model, seed)
+
+    def recipe(self) -> Recipe:
+        """Give the recipe that its settings name."""
+        return recipe_of(self)
+
+    def rein(self, model: Model, clean: Images, seed: int) -> MakeRein | None:
+        """Give what the training is held to beside its loss."""
+        return None
+
+    def more(self) -> dict[str, Setting]:
+        """Give the settings that no recipe has, to be told."""
+        return {}
+
+
 def recipe_of(settings: DataclassInstance, **more: Any) -> Recipe:
     """Give the recipe that shares every setting with a purifier by its name, and has `more`."""
     known = {field.name for field in fields(Recipe)}
     shared = {field.name: getattr(settings, field.name) for field in fields(settings)}
     return Recipe(**{name: value for name, value in shared.items() if name in known} | more)
-
-
-def tune(
-    method: str,
-    model: Model,
-    clean: Images,
-    recipe: Recipe,
-    *,
-    seed: int,
-    validation: Images | None = None,
-    on_epoch: OnEpoch | None = None,
-    rein: Callable[[Model, Recipe], Rein] | None = None,
-    **more: Setting,
-) -> tuple[Model, Purification]:
-    """Fine-tune by `recipe`; where a GPU is out of memory, halve the batch once and say so.
-
-    `more` settings, those of the rein, are told beside the recipe's.
-
-    Raises:
-        Diverged: the loss became NaN or infinite.
-        StepError: the GPU has no room even so.
-    """
-    started = time.perf_counter()
-    message = "the only attempt"
-
-    def fit(recipe: Recipe) -> tuple[Model, tuple[Epoch, ...]]:
-        held = None if rein is None else lambda tuned: rein(tuned, recipe)
-        return fine_tune(
-            model, clean, recipe, seed=seed, validation=validation, on_epoch=on_epoch, rein=held
-        )
-
-    try:
-        try:
-            tuned, history = fit(recipe)
-        except torch.cuda.OutOfMemoryError:
-            torch.cuda.empty_cache()
-            recipe = replace(recipe, batch=max(1, recipe.batch // 2))
-            message = f"the GPU was out of memory, so the batch was halved to {recipe.batch}"
-            tuned, history = fit(recipe)
-    except torch.cuda.OutOfMemoryError:
-        torch.cuda.empty_cache()
-        message = f"the GPU has no room to tune on batches of {recipe.batch}"
-        raise StepError(message, hint="Use a GPU with more memory, or --device cpu.") from None
-    settings: dict[str, Setting] = {**asdict(recipe), **more, "images": len(clean)}
-    seconds = time.perf_counter() - started
-    attempt = Attempt(
-        method=method,
-        settings=settings,
-        seconds=seconds,
-        outcome="accepted",
-        message=message,
-        history=history,
-    )
-    purification = Purification(
-        method=method,
-        settings=settings,
-        seed=seed,
-        device=str(model.device),
-        seconds=seconds,
-        attempts=(attempt,),
-        stopped_because="one fixed setting was asked for",
-    )
-    return tuned, purification

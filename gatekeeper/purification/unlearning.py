@@ -9,6 +9,7 @@ the cross-entropy, in part against the candidate's own answers on the clean imag
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -17,20 +18,21 @@ from torch import Tensor
 from gatekeeper.augmentation import augment
 from gatekeeper.model import Images, Model
 from gatekeeper.precision import autocast
-from gatekeeper.purification.interface import OnEpoch
-from gatekeeper.purification.tuning import recipe_of, tune
-from gatekeeper.records import Purification
-from gatekeeper.training import frozen_running_stats
+from gatekeeper.purification.tuning import MakeRein, Tuning, recipe_of
+from gatekeeper.records import Setting
+from gatekeeper.training import Recipe, frozen_running_stats
 
 _ASCENT = 0.25  # of `reach`, in each step
 
 
 @dataclass(frozen=True, kw_only=True)
-class Unlearning:
+class Unlearning(Tuning):
     """Tune on clean images, and on the same under one perturbation that is kept at its worst.
 
     `rho` above 0 makes the steps sharpness-aware, as in FT-SAM; `reach` is in pixel values.
     """
+
+    method: ClassVar[str] = "unlearn"
 
     counter: float = 1.0
     reach: float = 8 / 255
@@ -45,22 +47,17 @@ class Unlearning:
     flip: bool = False
     clip: float = 0.0  # largest gradient norm; 0: none
 
-    def __call__(
-        self,
-        model: Model,
-        clean: Images,
-        *,
-        seed: int,
-        validation: Images | None = None,
-        on_epoch: OnEpoch | None = None,
-    ) -> tuple[Model, Purification]:
-        """Purify `model` on `clean`; raises Diverged where the step does not fit the model."""
-        return tune(
-            "unlearn", model, clean, recipe_of(self, schedule="cosine"), seed=seed,
-            validation=validation, on_epoch=on_epoch,
-            rein=lambda tuned, recipe: _Counter(self, model, tuned, clean, recipe.batch, seed),
-            counter=self.counter, reach=self.reach,
-        )  # fmt: skip
+    def recipe(self) -> Recipe:
+        """One cosine cycle."""
+        return recipe_of(self, schedule="cosine")
+
+    def rein(self, model: Model, clean: Images, seed: int) -> MakeRein:
+        """Keep one perturbation of the copy at its worst, beside what the candidate answers."""
+        return lambda tuned, recipe: _Counter(self, model, tuned, clean, recipe.batch, seed)
+
+    def more(self) -> dict[str, Setting]:
+        """Tell what the rein is set to."""
+        return {"counter": self.counter, "reach": self.reach}
 
 
 class _Counter:

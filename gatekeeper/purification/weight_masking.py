@@ -21,8 +21,8 @@ from gatekeeper.errors import StepError
 from gatekeeper.model import Images, Model
 from gatekeeper.network import layers
 from gatekeeper.precision import autocast
-from gatekeeper.purification.interface import OnEpoch
-from gatekeeper.records import Attempt, Epoch, Purification, Setting
+from gatekeeper.purification.interface import OnEpoch, story
+from gatekeeper.records import Attempt, Epoch, Purification
 from gatekeeper.training import Diverged, predictions
 
 _MOST_AT_ONCE = 256  # images in one pass
@@ -81,25 +81,15 @@ class WeightMasking:
             if on_epoch is not None:
                 on_epoch(line)
         purified = masking.folded()
-        settings: dict[str, Setting] = {**asdict(self), "images": len(clean)}
-        seconds = time.perf_counter() - started
         attempt = Attempt(
             method="awm",
-            settings=settings,
-            seconds=seconds,
+            settings={**asdict(self), "images": len(clean)},
+            seconds=time.perf_counter() - started,
             outcome="accepted",
             message="the only attempt",
             history=tuple(history),
         )
-        return purified, Purification(
-            method="awm",
-            settings=settings,
-            seed=seed,
-            device=str(model.device),
-            seconds=seconds,
-            attempts=(attempt,),
-            stopped_because="one fixed setting was asked for",
-        )
+        return purified, story(attempt, model, seed)
 
 
 class _Masking:

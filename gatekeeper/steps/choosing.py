@@ -10,7 +10,7 @@ import torch
 from scipy.special import ndtri
 
 from gatekeeper.model import Images, Model
-from gatekeeper.purification.search import Trial, TrialOf
+from gatekeeper.purification.trial import Trial, TrialOf
 from gatekeeper.records import Measure
 from gatekeeper.screening.robust import robust_z, widened
 from gatekeeper.verification import Observation, measure, observe

@@ -13,7 +13,7 @@ from gatekeeper.purification import (
 )
 from gatekeeper.purification.auto import Auto
 from gatekeeper.purification.plan import Ladder
-from gatekeeper.purification.search import Trial
+from gatekeeper.purification.trial import Trial
 from gatekeeper.records import Attempt, Measure, Purification
 
 

@@ -9,7 +9,7 @@ from conftest import CLASSES
 from gatekeeper.model import Images, Model
 from gatekeeper.policy import read_policy
 from gatekeeper.purification import FTSAM
-from gatekeeper.purification.search import TrialOf
+from gatekeeper.purification.trial import TrialOf
 from gatekeeper.steps.choosing import standing_out, trial_of
 from gatekeeper.triggers import Trigger
 from gatekeeper.verification import Observation

@@ -1,0 +1,29 @@
+"""What the caller of `auto` sees of an attempt, on images that no attempt was tuned on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from gatekeeper.model import Model
+from gatekeeper.records import Measure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What the caller saw of an attempt: is it acceptable, and if not, for what reason?
+
+    `stands_out`: one class is still far easier to reach than the others. That violates nothing,
+    but a stronger attempt that ends it is better.
+    """
+
+    acceptable: bool
+    accuracy_drop: float
+    message: str
+    trigger_left: bool = False
+    accuracy_lost: bool = False
+    stands_out: bool = False
+    measures: dict[str, Measure] = field(default_factory=dict)
+
+
+TrialOf = Callable[[Model], Trial]
