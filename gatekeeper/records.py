@@ -92,6 +92,7 @@ class Attempt:
     message: str
     measures: dict[str, Measure] = field(default_factory=dict)
     history: tuple[Epoch, ...] = ()
+    final: bool = False  # what was chosen, tuned once more on all the images
 
 
 @dataclass(frozen=True, kw_only=True)

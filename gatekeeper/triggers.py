@@ -61,7 +61,8 @@ def invert(
         images: clean images; `sample` of them are drawn by `seed`.
         seed: of the sample, the starts and the order.
         steps: of Adam.
-        sample: images that a trigger must convince, without those of its own class.
+        sample: images that a trigger must convince, without those of its own class; with fewer, it
+            works on others less often.
         success: share in [0, 1] of them that must obey.
         classes: targets; all where left out.
 
@@ -149,7 +150,7 @@ class _Search:
             [self.mask_raw, self.pattern_raw], lr=_LEARNING_RATE, betas=(0.5, 0.9)
         )
         self.best_area = torch.full((count,), float("inf"), device=self.pixels.device)
-        self.best_success = self.obeying.double()
+        self.best_success = torch.zeros(count, dtype=torch.float64, device=self.pixels.device)
         self.best_mask = self.mask_raw.detach().sigmoid()
         self.best_pattern = self.pattern_raw.detach().sigmoid()
 
@@ -229,7 +230,7 @@ class _Search:
             answer = self.view(_blend(self.pixels, mask[k], pattern[k])).argmax(1)
             obeyed = answer.view(len(k), -1) == self.targets[k, None]
             others = self.labels[None, :] != self.targets[k, None]
-            # In float32, nine of ten is less than 0.9.
+            # Told as a number of Python, nine of ten in float32 would be less than 0.9.
             shares.append((obeyed & others).sum(1).double() / others.sum(1).clamp_min(1))
         return torch.cat(shares)
 

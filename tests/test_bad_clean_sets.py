@@ -41,7 +41,7 @@ def test_shuffled_labels_are_undecided_and_the_candidate_stays(
 
 def test_a_missing_class_is_named(backdoored: Model, held_out: Images, tmp_path: Path) -> None:
     lacking = held_out.select(held_out.labels != 9)
-    record = scanned(backdoored, lacking, tmp_path, policy="ci")
+    record = scanned(backdoored, lacking, tmp_path, method="ft")
     assert "9" in record.verdict.reasons[-1]
     assert record.verdict.reasons[-1].startswith("Not compared, fewer than 20 held-out images")
 

@@ -22,7 +22,7 @@ from gatekeeper.records import Attempt, Purification
 
 @dataclass(frozen=True, kw_only=True)
 class Auto:
-    """`validation_share` of the images are kept from tuning, to choose by."""
+    """`validation_share` of the images are kept from the search, to choose by."""
 
     most_attempts: int = 10
     validation_share: float = 0.25
@@ -61,13 +61,18 @@ class Auto:
         """Search; give the best acceptable network, or None, and all that was tried."""
         started = time.perf_counter()
         fitted, validation = self.divide(clean, seed)
-        search = Search(model, fitted, validation, seed, trial, self.most_attempts, on_attempt)
+        search = Search(
+            model=model, fitted=fitted, validation=validation, seed=seed, trial=trial,
+            most=self.most_attempts, on_attempt=on_attempt,
+        )  # fmt: skip
         told = search.climb(self.ladders(model, fitted))
         if fitted is clean:
             told += "; for want of images, choosing used those that were tuned on"
         else:
-            told += search.settle(clean)
+            search.settle(clean)
         best = search.best
+        if best is not None and best.seen.stands_out:
+            told += "; a class still stands out in what was kept"
         purification = Purification(
             method="auto",
             settings={"method": best.attempt.method, **best.attempt.settings} if best else {},

@@ -42,7 +42,7 @@ class FeatureShift(Tuning):
         return recipe_of(self, schedule="constant")
 
     def rein(self, model: Model, clean: Images, seed: int) -> MakeRein:
-        """Hold the new head away from the old one; raises StepError where there is no head."""
+        """Hold the new head away from the old one; making it raises StepError without a head."""
         return lambda tuned, _: _Shift(tuned, self.alpha, seed)
 
     def more(self) -> dict[str, Setting]:

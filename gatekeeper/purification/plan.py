@@ -11,6 +11,7 @@ from gatekeeper.purification.feature_shift import FeatureShift
 from gatekeeper.purification.ft_sam import FTSAM
 from gatekeeper.purification.interface import Purifier
 from gatekeeper.purification.super_fine_tune import SuperFineTune
+from gatekeeper.purification.tuning import Tuning
 from gatekeeper.purification.unlearning import Unlearning
 from gatekeeper.purification.weight_masking import WeightMasking
 from gatekeeper.training import BatchNorm, accuracy
@@ -18,6 +19,9 @@ from gatekeeper.training import BatchNorm, accuracy
 FEW = 4  # images of a class; with fewer, none can be kept to choose by, and tuning overfits
 _STEPS, _LEAST_EPOCHS, _MOST_EPOCHS = 150, 30, 100  # optimiser steps of an attempt, at least
 
+# Times the epochs of an attempt, once it is known what to tune by: clean accuracy depends less on
+# chance then. An attempt is shorter, since there are many.
+_LONGER = 1.6
 _MIRRORED = 0.02  # of accuracy that a candidate trained with mirrored images may lose on them
 
 # Learning rate, radius, and the weight of the candidate's own soft answers; strongest first. On few
@@ -127,6 +131,16 @@ def _others(model: Model, clean: Images, *, flip: bool) -> tuple[Ladder, ...]:
         flip=flip,
     )  # fmt: skip
     return Ladder(method="fst", rungs=(shift,)), Ladder(method="super-ft", rungs=(swing,))
+
+
+def for_good(purify: Purifier, images: int) -> Purifier | None:
+    """Give the setting by which the kept network is tuned on all `images`; None for masks.
+
+    Those are learnt from a sample, so that more images change little.
+    """
+    if not isinstance(purify, Tuning):
+        return None
+    return replace(purify, epochs=round(_LONGER * purify.epochs), batch=_batch(images))
 
 
 def has_batch_norm(network: nn.Module) -> bool:

@@ -1,31 +1,30 @@
 """A bounded search over methods and strengths, until the caller's trial holds.
 
 The trial knows only what a gate can see: clean accuracy and the triggers that the gate itself
-recovers, on images that the purifier does not see. A trigger that is left asks for a stronger
-step, accuracy that was lost for a milder one, both at once for another method. Some backdoors
-leave no trigger that a gate recovers, so the search comes from the strong side, and a milder
-attempt takes the place of a stronger one only where it loses clearly less.
+recovers, on images that no attempt of the search is tuned on. A trigger that is left asks for a
+stronger step, accuracy that was lost for a milder one, both at once for another method. Some
+backdoors leave no trigger that a gate recovers, so the search comes from the strong side, and a
+milder attempt takes the place of a stronger one only where it loses clearly less.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from typing import Any
 
 from gatekeeper.errors import StepError
 from gatekeeper.model import Images, Model
 from gatekeeper.purification.interface import Purifier
-from gatekeeper.purification.plan import Ladder
+from gatekeeper.purification.plan import Ladder, for_good
 from gatekeeper.purification.trial import Trial, TrialOf
-from gatekeeper.records import Attempt, Epoch, Measure
+from gatekeeper.records import Attempt, Epoch
 from gatekeeper.training import accuracy
 
 _CLOSE_ENOUGH = 0.005  # of accuracy lost on the validation images
 _CLEARLY_LESS = 0.01  # of accuracy; less is chance on a few hundred images
-_LONGER = 1.6  # times the epochs of an attempt, for the network that is kept
-_TUNED_ON_ALL = "tuned on all images, those of the trial too, so accuracy on them says nothing"
+_FOR_GOOD = "what was chosen, tuned longer and on all {} images, so accuracy on them tells nothing"
 _COLLAPSED = 0.25  # of accuracy lost after the grace period: the step does not fit the model
 
 
@@ -43,39 +42,30 @@ class Tried:
     seen: Trial
 
     def better_than(self, other: Tried | None) -> bool:
-        """Tell it by a class that stands out first, then by clearly less accuracy lost."""
+        """Whether a class stands out in the other alone, or else it lost clearly less accuracy."""
         if other is None or self.seen.stands_out != other.seen.stands_out:
             return other is None or not self.seen.stands_out
         return self.seen.accuracy_drop < other.seen.accuracy_drop - _CLEARLY_LESS
 
-    def no_worse_than(self, other: Tried) -> bool:
-        """Tell it where accuracy cannot be compared, for one was tuned on the images of the trial.
 
-        The other was acceptable.
-        """
-        return self.seen.acceptable and self.seen.stands_out <= other.seen.stands_out
-
-
+@dataclass(kw_only=True)
 class Search:
     """What was tried so far, and the best of what was accepted."""
 
-    def __init__(
-        self,
-        model: Model,
-        fitted: Images,
-        validation: Images,
-        seed: int,
-        trial: TrialOf,
-        most: int,
-        on_attempt: Callable[[Attempt], None] | None,
-    ) -> None:
-        """`fitted` is tuned on, `validation` is what the trial sees, `most` bounds the attempts."""
-        self.model, self.fitted, self.validation, self.seed = model, fitted, validation, seed
-        self.trial, self.most, self.on_attempt = trial, most, on_attempt
-        self.before = accuracy(model, validation)
-        self.attempts: list[Attempt] = []
-        self.best: Tried | None = None
-        self.clear = 0  # attempts that met the policy and left no class that stands out
+    model: Model
+    fitted: Images  # what is tuned on
+    validation: Images  # what the trial sees
+    seed: int
+    trial: TrialOf
+    most: int  # attempts, before the last one on all the images
+    on_attempt: Callable[[Attempt], None] | None
+    attempts: list[Attempt] = field(default_factory=list)
+    best: Tried | None = None
+    clear: int = 0  # attempts that met the policy and left no class that stands out
+
+    def __post_init__(self) -> None:
+        """Note what the network knew."""
+        self.before = accuracy(self.model, self.validation)
 
     def climb(self, ladders: tuple[Ladder, ...]) -> str:
         """Try ladder after ladder; say why it ended."""
@@ -86,8 +76,10 @@ class Search:
                     return self._ended(f"the bound of {self.most} attempts was reached")
                 been.add(place)
                 tried = self._attempt(ladder.method, ladder.rungs[place], self.fitted)
-                if tried is not None and tried.seen.acceptable and tried.better_than(self.best):
-                    self.best = tried
+                if tried is not None:
+                    self._keep(tried.attempt)
+                    if tried.seen.acceptable and tried.better_than(self.best):
+                        self.best = tried
                 seen = None if tried is None else tried.seen
                 if why := self._enough(seen):
                     return why
@@ -99,18 +91,29 @@ class Search:
                 return self._ended("nothing milder was better")
         return self._ended("nothing was left to try")
 
-    def settle(self, clean: Images) -> str:
-        """Tune by the best setting again, longer and on all of `clean`; say whether it is kept."""
+    def settle(self, clean: Images) -> None:
+        """Tune by the best setting again, longer and on all of `clean`, and keep that if it may be.
+
+        No image is left on which its accuracy could be tried; verification has others.
+        """
         chosen = self.best
-        if chosen is None:
-            return ""
-        again = self._attempt(chosen.attempt.method, _longer(chosen.purify), clean)
-        if again is None or not again.no_worse_than(chosen):
-            return (
-                f"; tuned once more, on all {len(clean)} images, it was worse, and that was dropped"
-            )
-        self.best = again
-        return f"; kept as tuned once more, on all {len(clean)} images"
+        purify = None if chosen is None else for_good(chosen.purify, len(clean))
+        if chosen is None or purify is None:
+            return
+        again = self._attempt(chosen.attempt.method, purify, clean, final=True)
+        if again is None:
+            return
+        why = _unfit(again.seen, chosen.seen)
+        attempt = replace(
+            again.attempt,
+            outcome="refused" if why else "accepted",
+            message=f"{_FOR_GOOD.format(len(clean))}; {why or 'kept'}",
+            measures={n: m for n, m in again.attempt.measures.items() if "trigger" in n},
+            history=tuple(replace(epoch, accuracy=None) for epoch in again.attempt.history),
+        )
+        self._keep(attempt)
+        if not why:
+            self.best = replace(again, attempt=attempt)
 
     def _enough(self, seen: Trial | None) -> str:
         """Say why nothing more need be tried after `seen`, if so."""
@@ -125,30 +128,31 @@ class Search:
 
     def _ended(self, why: str) -> str:
         if self.best is not None:
-            easy = "a class still stands out in it; " if self.best.seen.stands_out else ""
-            return f"an attempt met the policy; {easy}{why}"
+            return f"an attempt met the policy; {why}"
         told = f"no attempt met the policy on the validation images ({len(self.attempts)} made)"
         return f"{told}; {why}"
 
-    def _attempt(self, method: str, purify: Purifier, images: Images) -> Tried | None:
+    def _attempt(
+        self, method: str, purify: Purifier, images: Images, *, final: bool = False
+    ) -> Tried | None:
         """Purify once; an attempt that collapses or diverges is recorded and gives nothing."""
-        unseen = self.validation if images is self.fitted else None
         started = time.perf_counter()
         history: list[Epoch] = []
         try:
             purified, told = purify(
-                self.model, images, seed=self.seed, validation=unseen,
+                self.model, images, seed=self.seed, validation=self.validation,
                 on_epoch=self._watch(history, grace=_grace(purify)),
             )  # fmt: skip
         except (StepError, _CollapsedError) as error:
             self._keep(
                 Attempt(
                     method=method,
-                    settings=_settings(purify),
+                    settings={**_settings(purify), "images": len(images)},
                     seconds=time.perf_counter() - started,
                     outcome="diverged",
                     message=str(error),
                     history=tuple(history),
+                    final=final,
                 )
             )
             return None
@@ -157,10 +161,10 @@ class Search:
             told.attempts[0],
             seconds=time.perf_counter() - started,
             outcome="accepted" if seen.acceptable else "refused",
-            message=seen.message if unseen else f"{_TUNED_ON_ALL}: {seen.message}",
-            measures=seen.measures if unseen else _of_triggers(seen.measures),
+            message=seen.message,
+            measures=seen.measures,
+            final=final,
         )
-        self._keep(attempt)
         return Tried(model=purified, purify=purify, attempt=attempt, seen=seen)
 
     def _keep(self, attempt: Attempt) -> None:
@@ -204,15 +208,15 @@ def _direction(seen: Trial | None) -> int:
     return -1  # a trigger is left, or a class stands out
 
 
-def _longer(purify: Purifier) -> Purifier:
-    epochs = getattr(purify, "epochs", None)
-    if epochs is None or not is_dataclass(purify) or isinstance(purify, type):
-        return purify
-    return replace(purify, epochs=round(_LONGER * epochs))
-
-
-def _of_triggers(measures: dict[str, Measure]) -> dict[str, Measure]:
-    return {name: measure for name, measure in measures.items() if "trigger" in name}
+def _unfit(again: Trial, chosen: Trial) -> str:
+    """Say why the network that was tuned on all the images cannot take the chosen one's place."""
+    if again.trigger_left:
+        return "a trigger is left, so it is not kept"
+    if again.accuracy_lost:
+        return "it forgot even images that it was tuned on, so it is not kept"
+    if again.stands_out and not chosen.stands_out:
+        return "a class stands out that did not before, so it is not kept"
+    return ""
 
 
 def _settings(purify: Purifier) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the caller of `auto` sees of an attempt, on images that no attempt was tuned on."""
+"""What the caller of `auto` sees of an attempt."""
 
 from __future__ import annotations
 

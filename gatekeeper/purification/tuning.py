@@ -28,6 +28,9 @@ class Tuning:
 
     method: ClassVar[str]
 
+    epochs: int
+    batch: int
+
     def __call__(
         self,
         model: Model,

@@ -28,7 +28,8 @@ def attempts_chart(attempts: Sequence[Attempt], checks: Sequence[Check]) -> Mark
     wide = (WIDTH - LEFT - RIGHT - _GAP) / 2
     for number, attempt in enumerate(attempts):
         y = 38 + 30 * number
-        label = f"{number + 1}. {attempt.method}, {attempt.outcome}"
+        method = f"{attempt.method} on all" if attempt.final else attempt.method
+        label = f"{number + 1}. {method}, {attempt.outcome}"
         parts.append(text("label", LEFT - 14, y + 4, label, anchor="end"))
     for place, (metric, title) in enumerate(_PANELS):
         left = LEFT + place * (wide + _GAP)
@@ -67,7 +68,8 @@ def _panel(
         y = 38 + 30 * number
         parts.append(line("grid", left, y, left + wide, y))
         if value is None:
-            words = "stopped" if attempt.outcome == "diverged" else "not measured"
+            words = "tuned on all images" if attempt.final else "not measured"
+            words = "stopped" if attempt.outcome == "diverged" else words
             parts.append(text("axis", left + 6, y - 4, words, anchor="start"))
         else:
             parts.append(dot(_MARK[attempt.outcome], x(value), y, 6))

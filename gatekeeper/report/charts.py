@@ -96,7 +96,8 @@ def history_chart(attempt: Attempt) -> Markup:
     highest = max(finite, default=0.0) or 1.0
     losses = [loss / highest for loss in finite]
     accuracies = [epoch.accuracy for epoch in history if epoch.accuracy is not None]
-    parts = [head(170, "Loss and validation accuracy over the epochs")]
+    what = "Loss and validation accuracy" if accuracies else "Loss"
+    parts = [head(170, f"{what} over the epochs")]
     for tick in (0.0, 0.5, 1.0):
         y = 140 - 120 * tick
         parts.append(line("grid", LEFT, y, WIDTH - RIGHT, y))

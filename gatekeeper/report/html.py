@@ -69,7 +69,7 @@ def _drawn(record: GateRecord) -> dict[str, Any]:
         "before": before,
         "after": after,
         "histories": [
-            (number, chart)
+            (number, chart, any(epoch.accuracy is not None for epoch in attempt.history))
             for number, attempt in enumerate(attempts, start=1)
             if (chart := history_chart(attempt))
         ],

@@ -49,6 +49,7 @@ TELLING = (
     "tau",
     "epochs",
     "rounds",
+    "images",
 )  # settings that say how strong it was
 SCREEN_LABELS = {
     "neuron-norm": "Units whose weights stand out",

@@ -1,4 +1,4 @@
-"""Holds an attempt of `auto` against the policy, on images that the purifier did not see."""
+"""Holds an attempt of `auto` against the policy, on the images that it chooses by."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def trial_of(
 
     Args:
         candidate: what came in.
-        validation: clean images that no attempt is tuned on.
+        validation: clean images that no attempt of the search is tuned on.
         require: the policy's lines by metric; those that can be tried are.
         trigger_area: share of the image below which a trigger is too small to be natural.
         min_samples_per_class: classes with fewer images are not compared.

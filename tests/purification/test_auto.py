@@ -6,15 +6,14 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from laid import BOTH, EASY, FORGOT, KEEP, LOSES, TRIGGER, Laid
 
 from gatekeeper.model import Images, Model
-from gatekeeper.purification import (
-    FTSAM,
-)
+from gatekeeper.purification import FTSAM
 from gatekeeper.purification.auto import Auto
 from gatekeeper.purification.plan import Ladder
 from gatekeeper.purification.trial import Trial
-from gatekeeper.records import Attempt, Measure, Purification
+from gatekeeper.records import Attempt, Purification
 
 
 @dataclass(frozen=True)
@@ -39,29 +38,12 @@ class Rung:
         return model, told
 
 
-@dataclass(frozen=True, kw_only=True)
-class Laid(Auto):
-    """Climbs the ladders that a test lays."""
-
-    laid: tuple[Ladder, ...] = ()
-
-    def ladders(self, model: Model, fitted: Images) -> tuple[Ladder, ...]:
-        return self.laid
-
-
 @pytest.fixture(scope="module")
 def parts(held_out: Images) -> tuple[Images, Images]:
     return held_out.select(torch.arange(360)), held_out.select(torch.arange(360, len(held_out)))
 
 
-KEEP = Trial(acceptable=True, accuracy_drop=0.0, message="kept all")
-LOSES = Trial(acceptable=True, accuracy_drop=0.015, message="lost some", accuracy_lost=False)
-TRIGGER = Trial(acceptable=False, accuracy_drop=0.0, message="trigger", trigger_left=True)
-FORGOT = Trial(acceptable=False, accuracy_drop=0.2, message="forgot", accuracy_lost=True)
-BOTH = replace(FORGOT, trigger_left=True)
-BOTH_SEEN = ("clean_accuracy_drop", "smallest_trigger_area")
 NOTHING = "lost next to no accuracy"
-EASY = replace(KEEP, stands_out=True, message="a class stands out")
 
 
 @pytest.mark.parametrize(
@@ -106,37 +88,10 @@ def test_auto_goes_where_the_trial_points(
     auto = Laid(laid=(ladder, other))
     purified, told = auto(clean_model, parts[0], seed=0, trial=lambda _: shown[made[-1]])
     assert purified is not None
-    assert made == [*tried, kept]  # in the end on all the images
+    assert made == tried
     assert told.settings["rung"] == kept
     assert why in told.stopped_because
-    assert len(told.attempts) == len(tried) + 1
-
-
-@pytest.mark.parametrize(
-    ("again", "kept"),
-    [(KEEP, True), (LOSES, True), (TRIGGER, False), (FORGOT, False), (EASY, False)],
-)
-def test_what_was_chosen_is_tuned_once_more_on_all_the_images(
-    again: Trial, kept: bool, parts: tuple[Images, Images], clean_model: Model
-) -> None:
-    made: list[str] = []
-    ladder = Ladder(method="a", rungs=(Rung("0", made),))
-    auto = Laid(laid=(ladder,))
-
-    def trial(_: Model) -> Trial:
-        seen = KEEP if len(made) == 1 else again
-        return replace(seen, measures={n: Measure(name=n, value=0.0) for n in BOTH_SEEN})
-
-    purified, told = auto(clean_model, parts[0], seed=0, trial=trial)
-    assert purified is not None
-    first, last = told.attempts
-    assert (first.settings["images"], last.settings["images"]) == (270, 360)
-    assert told.settings["images"] == (360 if kept else 270)
-    assert ("kept as tuned once more" in told.stopped_because) is kept
-    # On images that it was tuned on, its accuracy would be too kind.
-    assert set(first.measures) == set(BOTH_SEEN)
-    assert set(last.measures) == {"smallest_trigger_area"}
-    assert "accuracy on them says nothing" in last.message
+    assert len(told.attempts) == len(tried)
 
 
 def test_a_network_that_is_kept_for_want_of_a_better_one_is_told(
@@ -147,7 +102,9 @@ def test_a_network_that_is_kept_for_want_of_a_better_one_is_told(
     auto = Laid(laid=(ladder,))
     purified, told = auto(clean_model, parts[0], seed=0, trial=lambda _: EASY)
     assert purified is not None
-    assert "a class still stands out in it; nothing was left to try" in told.stopped_because
+    assert (
+        "nothing was left to try; a class still stands out in what was kept" in told.stopped_because
+    )
 
 
 def test_auto_keeps_every_attempt_and_gives_nothing_that_nobody_accepts(

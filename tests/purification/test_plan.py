@@ -9,11 +9,9 @@ import torch
 from conftest import fresh_network
 
 from gatekeeper.model import Images, Model
-from gatekeeper.purification import (
-    FTSAM,
-)
+from gatekeeper.purification import FTSAM
 from gatekeeper.purification.auto import Auto
-from gatekeeper.purification.plan import knows_mirrored, plan
+from gatekeeper.purification.plan import for_good, knows_mirrored, plan
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +47,10 @@ def test_no_batch_of_the_ladder_leaves_a_few_images_over(images: int, held_out: 
     assert isinstance(rung, FTSAM)
     left = images % rung.batch or rung.batch
     assert left >= rung.batch // 2
+    kept = for_good(rung, images + images // 3)
+    assert isinstance(kept, FTSAM)
+    left = (images + images // 3) % kept.batch or kept.batch
+    assert left >= kept.batch // 2
 
 
 def test_with_one_image_a_class_only_masks_are_tried(held_out: Images) -> None:
