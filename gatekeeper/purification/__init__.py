@@ -10,14 +10,15 @@ from gatekeeper.purification.super_fine_tune import SuperFineTune
 from gatekeeper.purification.unlearning import Unlearning
 from gatekeeper.purification.weight_masking import WeightMasking
 
-PURIFIERS: dict[str, Callable[[], Purifier]] = {
-    "ft-sam": FTSAM,
-    "awm": WeightMasking,
-    "super-ft": SuperFineTune,
-    "fst": FeatureShift,
-    "unlearn": Unlearning,
-    "ft": FineTune,
-}
+_METHODS: tuple[type[Purifier], ...] = (
+    FTSAM,
+    WeightMasking,
+    SuperFineTune,
+    FeatureShift,
+    Unlearning,
+    FineTune,
+)
+PURIFIERS: dict[str, Callable[[], Purifier]] = {kind.method: kind for kind in _METHODS}
 
 __all__ = [
     "FTSAM",

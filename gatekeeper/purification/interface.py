@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from gatekeeper.model import Images, Model
 from gatekeeper.records import Attempt, Epoch, Purification
@@ -12,7 +12,9 @@ OnEpoch = Callable[[Epoch], None]
 
 
 class Purifier(Protocol):
-    """Gives a new model; the one it was lent stays as it was."""
+    """Gives a new model; the one it was lent stays as it was. `method`: its name in a policy."""
+
+    method: ClassVar[str]
 
     def __call__(
         self,

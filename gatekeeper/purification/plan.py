@@ -57,9 +57,13 @@ _BARE = (
 class Ladder:
     """One method in several strengths, the strongest first; `start` is where a search begins."""
 
-    method: str
     rungs: tuple[Purifier, ...]
     start: int = 0
+
+    @property
+    def method(self) -> str:
+        """What all its rungs are."""
+        return self.rungs[0].method
 
 
 def plan(model: Model, clean: Images) -> tuple[Ladder, ...]:
@@ -96,7 +100,7 @@ def _sharpness(model: Model, clean: Images, *, flip: bool) -> Ladder:
         )
         for lr, rho, distil in steps
     )  # fmt: skip
-    return Ladder(method="ft-sam", rungs=rungs, start=1 if normalised else 2)
+    return Ladder(rungs=rungs, start=1 if normalised else 2)
 
 
 def _counters(model: Model, clean: Images, *, flip: bool) -> Ladder:
@@ -110,7 +114,7 @@ def _counters(model: Model, clean: Images, *, flip: bool) -> Ladder:
         )
         for lr, rho, counter in _COUNTERS
     )  # fmt: skip
-    return Ladder(method="unlearn", rungs=rungs)
+    return Ladder(rungs=rungs)
 
 
 def _masks(images: int, *, flip: bool) -> Ladder:
@@ -118,8 +122,8 @@ def _masks(images: int, *, flip: bool) -> Ladder:
         rungs = tuple(
             replace(WeightMasking.one_shot(tau=tau), flip=flip) for tau in (300.0, 100.0, 30.0)
         )
-        return Ladder(method="awm", rungs=rungs, start=1)
-    return Ladder(method="awm", rungs=(WeightMasking(), WeightMasking(alpha=0.99)))
+        return Ladder(rungs=rungs, start=1)
+    return Ladder(rungs=(WeightMasking(), WeightMasking(alpha=0.99)))
 
 
 def _others(model: Model, clean: Images, *, flip: bool) -> tuple[Ladder, ...]:
@@ -130,7 +134,7 @@ def _others(model: Model, clean: Images, *, flip: bool) -> tuple[Ladder, ...]:
         lr_base=3e-4 * scale, lr_forget=2.5 * scale, lr_recover=0.05 * scale, batch=batch,
         flip=flip,
     )  # fmt: skip
-    return Ladder(method="fst", rungs=(shift,)), Ladder(method="super-ft", rungs=(swing,))
+    return Ladder(rungs=(shift,)), Ladder(rungs=(swing,))
 
 
 def for_good(purify: Purifier, images: int) -> Purifier | None:

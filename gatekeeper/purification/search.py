@@ -75,7 +75,7 @@ class Search:
                 if len(self.attempts) == self.most:
                     return self._ended(f"the bound of {self.most} attempts was reached")
                 been.add(place)
-                tried = self._attempt(ladder.method, ladder.rungs[place], self.fitted)
+                tried = self._attempt(ladder.rungs[place], self.fitted)
                 if tried is not None:
                     self._keep(tried.attempt)
                     if tried.seen.acceptable and tried.better_than(self.best):
@@ -100,7 +100,7 @@ class Search:
         purify = None if chosen is None else for_good(chosen.purify, len(clean))
         if chosen is None or purify is None:
             return
-        again = self._attempt(chosen.attempt.method, purify, clean, final=True)
+        again = self._attempt(purify, clean, final=True)
         if again is None:
             return
         why = _unfit(again.seen, chosen.seen)
@@ -132,9 +132,7 @@ class Search:
         told = f"no attempt met the policy on the validation images ({len(self.attempts)} made)"
         return f"{told}; {why}"
 
-    def _attempt(
-        self, method: str, purify: Purifier, images: Images, *, final: bool = False
-    ) -> Tried | None:
+    def _attempt(self, purify: Purifier, images: Images, *, final: bool = False) -> Tried | None:
         """Purify once; an attempt that collapses or diverges is recorded and gives nothing."""
         started = time.perf_counter()
         history: list[Epoch] = []
@@ -146,7 +144,7 @@ class Search:
         except (StepError, _CollapsedError) as error:
             self._keep(
                 Attempt(
-                    method=method,
+                    method=purify.method,
                     settings={**_settings(purify), "images": len(images)},
                     seconds=time.perf_counter() - started,
                     outcome="diverged",

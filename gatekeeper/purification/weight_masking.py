@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +36,8 @@ class WeightMasking:
 
     `WeightMasking.one_shot()` gives the settings for one image per class.
     """
+
+    method: ClassVar[str] = "awm"
 
     rounds: int = 20
     passes: int = 5  # over the sample, in each stage of a round
@@ -82,7 +85,7 @@ class WeightMasking:
                 on_epoch(line)
         purified = masking.folded()
         attempt = Attempt(
-            method="awm",
+            method=self.method,
             settings={**asdict(self), "images": len(clean)},
             seconds=time.perf_counter() - started,
             outcome="accepted",

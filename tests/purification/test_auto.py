@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -19,6 +20,8 @@ from gatekeeper.records import Attempt, Purification
 @dataclass(frozen=True)
 class Rung:
     """A purifier that only writes down that it was tried."""
+
+    method: ClassVar[str] = "scripted"
 
     rung: str
     made: list[str]
@@ -83,8 +86,8 @@ def test_auto_goes_where_the_trial_points(
     """A trigger left asks for a stronger rung, accuracy lost for a milder one."""
     made: list[str] = []
     shown = {"0": seen[0], "1": seen[1], "2": seen[2], "other": KEEP}
-    ladder = Ladder(method="a", rungs=tuple(Rung(str(k), made) for k in range(3)), start=start)
-    other = Ladder(method="b", rungs=(Rung("other", made),))
+    ladder = Ladder(rungs=tuple(Rung(str(k), made) for k in range(3)), start=start)
+    other = Ladder(rungs=(Rung("other", made),))
     auto = Laid(laid=(ladder, other))
     purified, told = auto(clean_model, parts[0], seed=0, trial=lambda _: shown[made[-1]])
     assert purified is not None
@@ -98,7 +101,7 @@ def test_a_network_that_is_kept_for_want_of_a_better_one_is_told(
     parts: tuple[Images, Images], clean_model: Model
 ) -> None:
     made: list[str] = []
-    ladder = Ladder(method="a", rungs=(Rung("0", made), Rung("1", made)))
+    ladder = Ladder(rungs=(Rung("0", made), Rung("1", made)))
     auto = Laid(laid=(ladder,))
     purified, told = auto(clean_model, parts[0], seed=0, trial=lambda _: EASY)
     assert purified is not None
@@ -111,7 +114,7 @@ def test_auto_keeps_every_attempt_and_gives_nothing_that_nobody_accepts(
     parts: tuple[Images, Images], clean_model: Model
 ) -> None:
     made: list[str] = []
-    ladder = Ladder(method="a", rungs=tuple(Rung(str(k), made) for k in range(9)))
+    ladder = Ladder(rungs=tuple(Rung(str(k), made) for k in range(9)))
     auto = Laid(laid=(ladder,), most_attempts=4)
     purified, told = auto(clean_model, parts[0], seed=0, trial=lambda _: FORGOT)
     assert purified is None
@@ -124,7 +127,7 @@ def test_auto_stops_an_attempt_that_forgets(
     parts: tuple[Images, Images], clean_model: Model
 ) -> None:
     hot = FTSAM(lr=50.0, rho=8.0, epochs=30, batch=64)
-    auto = Laid(laid=(Ladder(method="ft-sam", rungs=(hot,)),))
+    auto = Laid(laid=(Ladder(rungs=(hot,)),))
     purified, told = auto(clean_model, parts[0], seed=0, trial=lambda _: KEEP)
     assert purified is None
     assert told.attempts[0].outcome == "diverged"

@@ -58,7 +58,7 @@ def settled(
 ) -> tuple[nn.Module | None, Purification, Tuned]:
     """What `auto` gives where the only rung is seen as `first`, and on all images as `again`."""
     rung = Tuned(falls=falls)
-    auto = Laid(laid=(Ladder(method="scripted", rungs=(rung,)),))
+    auto = Laid(laid=(Ladder(rungs=(rung,)),))
 
     def trial(_: Model) -> Trial:
         seen = first if len(rung.made) == 1 else again
