@@ -92,7 +92,8 @@ _ALL = (
         "image than the policy's smallest_trigger_area. In the runs behind this first, not yet "
         "calibrated threshold, 29 backdoored networks needed 0.001 to 0.016 of the image, and 36 "
         "clean ones 0.016 to 0.07.",
-        remedy="Deploy the hardened artifact only, or ask for a model trained on data you trust.",
+        remedy="Deploy nothing but a hardened.onnx of this run; where there is none, ask for a "
+        "model trained on data you trust.",
         severity="high",
     ),
     Rule(
