@@ -34,6 +34,9 @@ def find_config(start: Path) -> Config:
     """
     named = os.environ.get(VARIABLE)
     if named:
+        if not Path(named).exists():
+            message = f"{VARIABLE} names {named}, and there is no such file"
+            raise ConfigError(message, hint=f"Correct {VARIABLE}, or unset it.")
         return _read(Path(named))
     nearest = _nearest(start)
     return _read(nearest) if nearest else Config()

@@ -5,6 +5,9 @@ Only the demo knows the trigger; the scan is the ordinary one and is told nothin
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,10 +132,15 @@ def _conclude(out: Path, job: Job, record: GateRecord) -> Demonstration:
             f"Report:     {report}",
             f"Candidate:  {job.model}",
             f"Numbers:    {out / 'demo.json'}",
-            f"By hand:    gatekeeper scan {job.model} --data {job.data} --out my-run",
+            f"By hand:    {_command()} scan {job.model} --data {job.data} --out my-run",
         ]
     )
     return Demonstration(text=text, report=report, exit_code=code)
+
+
+def _command() -> str:
+    """How the gate is called here."""
+    return "gatekeeper" if shutil.which("gatekeeper") else os.path.relpath(sys.argv[0])
 
 
 def _compare(job: Job) -> tuple[tuple[float, float], tuple[float, float]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -50,6 +51,8 @@ def run(
     """
     check(job)
     with RunDirectory.open(Path(job.out), resume=resume) as room:
+        if resume and not room.file(_RUN).exists():
+            tell(f"{job.out} holds no run to resume: starting a new one")
         work = begin(job, room, tell)
         with mistakes_undone(room):
             for name in STEPS:
@@ -86,12 +89,32 @@ def begin(job: Job, room: RunDirectory, tell: Callable[[str], None]) -> Workshop
     """Open the workshop in a run directory; the first to come writes down when it began."""
     work = Workshop(job, room, tell)
     known = room.read_json(_RUN) if room.file(_RUN).exists() else {}
-    if known.get("job") != asdict(job):
-        if known:
-            tell("the order differs from the earlier run's: steps that it touches are taken again")
+    before, now = known.get("job", {}), asdict(job)
+    if before != now:
+        if before:
+            _refuse_another(before["model"], job, room)
+            differ = ", ".join(name for name in now if before.get(name) != now[name])
+            told = f"what was asked for differs from the earlier run's ({differ})"
+            tell(f"{told}: steps that this touches are taken again")
         started = datetime.now(UTC).isoformat(timespec="seconds")
         room.write_json(_RUN, {"started_at": started, "job": asdict(job)})
     return work
+
+
+def _refuse_another(before: str, job: Job, room: RunDirectory) -> None:
+    """Keep the record of one candidate from being overwritten by that of another.
+
+    Raises:
+        UsageError: the run is of another file, with other content.
+    """
+    file = room.file("candidate.json")
+    digest = room.read_json("candidate.json")["artifact"]["sha256"] if file.exists() else None
+    path = Path(job.model)
+    if digest is None or not path.is_file() or os.path.realpath(path) == os.path.realpath(before):
+        return
+    if sha256_file(path) != digest:
+        message = f"{job.out} is the run of another candidate, {before}"
+        raise UsageError(message, hint="Choose another --out; nothing was touched.")
 
 
 def take(name: str, work: Workshop) -> bool:

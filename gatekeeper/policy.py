@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from gatekeeper.errors import PolicyError
 from gatekeeper.resources import bundled
-from gatekeeper.rules import METRICS, NOT_DECIDED, RULES
+from gatekeeper.rules import BETTER_LARGE, METRICS, NOT_DECIDED, RULES
 from gatekeeper.validation import validated
 from gatekeeper.yaml_source import read_yaml
 
@@ -113,6 +113,11 @@ class Policy(BaseModel):
         for name in require:
             if name not in METRICS:
                 message = f"no metric {name!r}; there are {', '.join(METRICS)}"
+                raise ValueError(message)
+        for name, bound in require.items():
+            wanted = "at_least" if name in BETTER_LARGE else "at_most"
+            if getattr(bound, wanted) is None:
+                message = f"{name} wants {wanted}: the other way round, the worst network passes"
                 raise ValueError(message)
         return require
 

@@ -154,6 +154,10 @@ _METRIC_RULES = (
     ),
 )
 METRICS = tuple(name for name, *_ in _METRIC_RULES)
+# The others are the better, the smaller they are.
+BETTER_LARGE = frozenset(
+    {"clean_accuracy", "worst_class_recall", "smallest_trigger_area", "onnx_top1_agreement"}
+)
 
 RULES: dict[str, Rule] = {rule.id: rule for rule in _ALL} | {
     f"check/{name}": Rule(

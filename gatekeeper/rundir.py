@@ -43,11 +43,14 @@ class RunDirectory:
         """Create or take over `path`, lock it, and sweep what a killed run left half-written.
 
         Raises:
-            UsageError: the directory is not empty and `resume` is False.
+            UsageError: it is no directory, or not empty and `resume` is False.
             RunDirectoryError: it cannot be written, or another run holds it.
         """
         room = cls(path)
         with disk_told(path):
+            if path.exists() and not path.is_dir():
+                message = f"{path} is no folder"
+                raise UsageError(message, hint="Choose another --out.")
             path.mkdir(parents=True, exist_ok=True)
             _check_content(path, resume=resume)
             lock = (path / _LOCK).open("w")
@@ -188,7 +191,9 @@ def _check_content(path: Path, *, resume: bool) -> None:
     strangers = [entry.name for entry in path.iterdir() if entry.name != _LOCK]
     if strangers and not resume:
         message = f"{path} is not empty"
-        raise UsageError(message, hint="Add --resume, or choose another --out.")
+        known = (path / _STATE).exists()
+        hint = "Add --resume, or choose another --out." if known else "Choose another --out."
+        raise UsageError(message, hint=hint)
     if strangers and not (path / _STATE).exists():
         message = f"{path} holds files, but no run of gatekeeper"
         raise UsageError(message, hint="Choose another --out; nothing was touched.")

@@ -54,6 +54,7 @@ def test_what_is_no_model_is_undecided(tmp_path: Path, content: bytes, word: str
         (["--device", "warp"], "warp"),
         (["--purify", "magic"], "magic"),
         (["--seed", "-1"], "seed"),
+        (["--out", __file__], "is no folder"),
     ],
 )
 def test_bad_usage_is_one_line_and_exit_2(

@@ -214,6 +214,10 @@ def test_archives_that_are_none_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "pickled.npz", images=objects, labels=objects)
     for name in ("text.npz", "other.npz", "array.npz", "pickled.npz"):
         assert name in refusal(tmp_path / name)
+    assert "is no .npz archive" in refusal(tmp_path / "text.npz")
+    assert "holds Python objects" in refusal(
+        tmp_path / "pickled.npz"
+    )  # no hint to load it unsafely
 
 
 @settings(derandomize=True, deadline=None, max_examples=150)

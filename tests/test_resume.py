@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from gatekeeper import pipeline
 from gatekeeper.candidate import quarantine
-from gatekeeper.errors import DataError, RunDirectoryError
+from gatekeeper.errors import DataError, RunDirectoryError, UsageError
 from gatekeeper.job import Job
 from gatekeeper.model import Images, Model
 from gatekeeper.pipeline import PUBLISHED, STEPS, begin, run, take
@@ -38,6 +38,27 @@ def passed(job: Job) -> Path:
     run(job)
     (Path(job.out) / "hardened.onnx").write_bytes(b"network")
     return Path(job.out)
+
+
+def test_the_run_of_another_candidate_is_refused(job: Job, passed: Path, tmp_path: Path) -> None:
+    kept = {entry.name: entry.read_bytes() for entry in passed.iterdir()}
+    (tmp_path / "other").mkdir()
+    torch.save({"other.weight": torch.ones(2)}, tmp_path / "other/model.pt")
+    other = replace(job, model=str(tmp_path / "other/model.pt"))
+    with pytest.raises(UsageError, match="run of another candidate"):
+        run(other, resume=True)
+    assert {entry.name: entry.read_bytes() for entry in passed.iterdir()} == kept
+    moved = tmp_path / "other/moved.pt"
+    moved.write_bytes(Path(job.model).read_bytes())
+    told: list[str] = []
+    run(replace(job, model=str(moved)), resume=True, tell=told.append)
+    assert any("differs from the earlier run's (model)" in line for line in told)
+
+
+def test_a_resumed_run_that_is_none_is_told(job: Job) -> None:
+    told: list[str] = []
+    run(job, resume=True, tell=told.append)
+    assert any("holds no run to resume" in line for line in told)
 
 
 def killed(_: Workshop) -> list[str]:

@@ -172,7 +172,7 @@ def _timm(name: str, spec: InputSpec, num_classes: int) -> nn.Module:
         raise CardError(message, hint="Use a name from timm.list_models().")
     if importlib.util.find_spec("timm") is None:
         message = f"timm:{name} needs the package timm, which is not installed"
-        raise CardError(message, hint="pip install 'gatekeeper-models[timm]'")
+        raise CardError(message, hint="Install it beside the gate: python -m pip install timm")
     import timm
 
     # timm downloads what `hf-hub:OWNER/NAME` names, and reads what `local-dir:` does.

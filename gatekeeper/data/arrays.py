@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -53,14 +54,22 @@ def read_arrays(
 
 def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
+        if not zipfile.is_zipfile(path):
+            message = f"{path} is no .npz archive"
+            raise DataError(message)
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             pixels, labels = archive["images"], archive["labels"]
     except KeyError:
         message = f"{path} lacks `images` or `labels`"
         raise DataError(message) from None
+    except DataError:
+        raise
     except Exception as error:
         # zipfile, zlib and numpy each have their own way to say that bytes are damaged.
-        message = f"cannot read {path}: {error or type(error).__name__}"
+        told = (
+            "it holds Python objects" if "pickle" in str(error) else error or type(error).__name__
+        )
+        message = f"cannot read {path}: {told}"
         raise DataError(message) from None
     if not isinstance(pixels, np.ndarray) or not isinstance(labels, np.ndarray):
         message = f"{path}: `images` and `labels` are not both arrays"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from gatekeeper.errors import DataError
@@ -152,6 +152,9 @@ def _decode(file: Path, content: bytes, spec: InputSpec | None, like: torch.Size
     except Image.DecompressionBombError:
         message = f"{file} has too many pixels"
         raise DataError(message, hint="Remove it, or make it smaller.") from None
+    except UnidentifiedImageError:
+        message = f"{file} is no image that can be read"
+        raise DataError(message, hint="Remove or replace it.") from None
     except Exception as error:
         # Pillow's readers raise whatever damaged bytes lead them to: struct.error, IndexError.
         message = f"cannot decode {file}: {error or type(error).__name__}"

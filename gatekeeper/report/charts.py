@@ -101,7 +101,8 @@ def history_chart(attempt: Attempt) -> Markup:
     for tick in (0.0, 0.5, 1.0):
         y = 140 - 120 * tick
         parts.append(line("grid", LEFT, y, WIDTH - RIGHT, y))
-        axis = f"{100 * tick:g} %  ·  loss {highest * tick:.2g}"
+        share = f"{100 * tick:g} %  ·  " if accuracies else ""
+        axis = f"{share}loss {highest * tick:.2g}"
         parts.append(text("axis", LEFT - 10, y + 4, axis, anchor="end"))
     for series, values in (("loss", losses), ("accuracy", accuracies)):
         if len(values) > 1:

@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from gatekeeper.foreign_text import visible
-from gatekeeper.records import GateRecord
+from gatekeeper.records import GateRecord, Purification
 from gatekeeper.report.attempts_chart import attempts_chart
 from gatekeeper.report.charts import MOST_CLASSES, history_chart, norms_chart, recall_chart
 from gatekeeper.report.wording import (
@@ -73,11 +73,25 @@ def _drawn(record: GateRecord) -> dict[str, Any]:
             for number, attempt in enumerate(attempts, start=1)
             if (chart := history_chart(attempt))
         ],
+        "kept": _kept(record.purification),
         "has_purified": bool(after) or any(layer.after for layer in record.norms),
         "has_flagged": bool(flagged),
         "classes": sum(name.startswith("recall:") for name in before),
         "most_classes": MOST_CLASSES,
     }
+
+
+def _kept(purification: Purification | None) -> int:
+    """Number of the attempt that gave the purified network, from 1; 0 where none did."""
+    if purification is None:
+        return 0
+    numbers = [
+        number
+        for number, attempt in enumerate(purification.attempts, start=1)
+        if attempt.outcome == "accepted"
+        and attempt.settings.items() <= purification.settings.items()
+    ]
+    return max(numbers, default=0)
 
 
 def _sorted(record: GateRecord) -> dict[str, Any]:

@@ -101,6 +101,26 @@ def test_bounds_and_measures_speak_of_percent() -> None:
     assert "[49.00, 51.00]" in told
 
 
+def test_the_attempt_that_was_kept_is_marked() -> None:
+    told = full_record().purification
+    assert told is not None
+    chosen = told.attempts[-1]
+    again = replace(chosen, settings={**chosen.settings, "images": 9}, history=(), final=True)
+    dropped = replace(again, outcome="refused")
+    for attempt, settings, kept in (
+        (again, again.settings, ["diverged", "accepted", "accepted, kept"]),
+        (dropped, chosen.settings, ["diverged", "accepted, kept", "refused"]),
+    ):
+        attempts = (*told.attempts, attempt)
+        record = without(purification=replace(told, attempts=attempts, settings=settings))
+        drawn = render(record, "html")
+        assert (
+            re.findall(r"data-label=\"Outcome\"[^>]*>((?:diverged|accepted|refused)[^<]*)", drawn)
+            == kept
+        )
+        assert "tuned once more, on all the images" in drawn
+
+
 def without(**parts: Any) -> GateRecord:
     return replace(full_record(), **parts)
 
