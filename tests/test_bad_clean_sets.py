@@ -88,3 +88,15 @@ def test_shipped_policies_still_read(tmp_path: Path) -> None:
 
     for path in (ROOT / "policies").glob("*.yaml"):
         assert not read_policy(str(path)).verify.sequela
+
+
+def test_a_candidate_without_a_card_is_told_that_its_input_was_assumed(
+    backdoored: Model, held_out: Images, tmp_path: Path
+) -> None:
+    images = save_images(replace(held_out, pixels=255 - held_out.pixels), tmp_path / "clean.npz")
+    model = save_candidate(backdoored, tmp_path / "candidate")
+    model.with_name("model.card.yaml").unlink()
+    record = run(Job(model=str(model), data=str(images), out=str(tmp_path / "run"), policy="ci"))
+    assert record.verdict.decision == "undecided"
+    assert "No card names its input" in record.verdict.reasons[0]
+    assert "--card" in record.verdict.reasons[0]

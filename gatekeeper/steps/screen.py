@@ -64,9 +64,12 @@ def _at_chance(work: Workshop, data: CleanData, observation: Observation) -> boo
     chance = 1 / len(data.verify.classes)
     if right >= chance + _ABOVE_CHANCE * (1 - chance):
         return False
+    look = "Look whether labels, the order of the card's classes, and its input are right."
+    if work.card.input is None:
+        look = "No card names its input, so pixels in [0, 1] were assumed: give --card FILE."
     work.notes.errors.append(
         f"Clean images: the candidate names only {right:.1%} of them right, hardly more than by "
-        "chance. Look whether labels, the order of the card's classes, and its input are right."
+        f"chance. {look}"
     )
     return True
 
