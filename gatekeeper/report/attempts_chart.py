@@ -63,7 +63,9 @@ def _panel(
         least, limit = bound
         parts.append(line("bound", x(limit), 22, x(limit), bottom))
         words = f"{'at least' if least else 'at most'} {100 * limit:g} %"
-        parts.append(text("axis", x(limit) + 4, bottom - 2, words, anchor="start"))
+        beside = -4 if x(limit) > left + wide / 2 else 4
+        anchor = "end" if beside < 0 else "start"
+        parts.append(text("axis", x(limit) + beside, bottom - 2, words, anchor=anchor))
     for number, (attempt, value) in enumerate(zip(attempts, values, strict=True)):
         y = 38 + 30 * number
         parts.append(line("grid", left, y, left + wide, y))

@@ -111,12 +111,13 @@ def _judged(tried: dict[str, Measure], require: Mapping[str, Required], outstand
 
 
 def _told(tried: dict[str, Measure], bounds: dict[str, Required], violated: list[str]) -> str:
+    where = f"on the {tried['clean_accuracy'].n} validation images"
     if violated:
         values = [f"{name} {_percent(tried[name])} (wanted {bounds[name]})" for name in violated]
-        return f"violated on the validation images: {', '.join(values)}"
+        return f"violated {where}: {', '.join(values)}"
     untried = [name for name in bounds if tried[name].value is None]
     left = f"; too few images to try {', '.join(untried)}" if untried else ""
-    return f"no line of the policy is violated on the validation images{left}"
+    return f"no line of the policy is violated {where}{left}"
 
 
 def _percent(measured: Measure) -> str:
