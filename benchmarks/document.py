@@ -8,6 +8,7 @@ from statistics import mean
 from typing import Any
 
 from environment import RESULTS
+from purification_summary import METHODS
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 README = Path(__file__).parent.parent / "README.md"
@@ -66,7 +67,7 @@ _COLUMNS = (
 def _by_attack(rows: list[dict[str, Any]]) -> list[str]:
     """ACC / ASR in percent, mean over seeds, of 10 % poison and 5 % clean images."""
     headline = [row for row in rows if row["rate"] == 0.10 and row["budget"] == "5%"]
-    methods = list(dict.fromkeys(row["method"] for row in headline))
+    methods = sorted({row["method"] for row in headline}, key=METHODS.index)
     lines = ["| data, attack | " + " | ".join(methods) + " |", "|" + " --- |" * (len(methods) + 1)]
     for data, attack in dict.fromkeys((row["data"], row["attack"]) for row in headline):
         found = [row for row in headline if (row["data"], row["attack"]) == (data, attack)]

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from environment import RESULTS, environment
-from purification_summary import PLANTED, summarise
+from purification_summary import METHODS, PLANTED, summarise
 from victims import ROOT, Data, Setting, Victim, read_data, victim
 
 from gatekeeper.data import split
@@ -42,7 +42,6 @@ PROFILES = {
     ),
 }  # fmt: skip
 QUICK = ("badnets", "blended", "low-frequency")
-METHODS = ("none", "ft", "super-ft", "fst", "awm", "ft-sam", "auto")
 HEADLINE = (0.10, "5%")
 BUDGETS = {"5%": 0.05, "1%": 0.01, "one": 0.0}  # share of the training images; one of each class
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from scipy.special import stdtrit
 
+METHODS = ("none", "ft", "super-ft", "fst", "awm", "ft-sam", "auto")
 PLANTED = 0.5  # attack success of a victim, below which nothing was planted that could be removed
 
 
@@ -28,7 +29,7 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
     The headline is 10 % poison and 5 % clean images; the others stand under `by_budget`. While a
     run is not finished, only cells that every method has count, so that means compare.
     """
-    methods = list(dict.fromkeys(row["method"] for row in rows))
+    methods = sorted({row["method"] for row in rows}, key=METHODS.index)
     made = Counter(_cell(row) for row in rows)
     whole = [row for row in rows if made[_cell(row)] == len(methods)]
     return {method: _of([row for row in whole if row["method"] == method]) for method in methods}
