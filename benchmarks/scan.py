@@ -28,19 +28,26 @@ for _ in range(7):
         seconds[name].append(time.perf_counter() - started)
 print(json.dumps({"seconds": seconds, "torch": "torch" in sys.modules}))
 """
+GATEKEEPER = str(Path(sys.executable).parent / "gatekeeper")
+UNDECIDED = 3  # what a scan without clean images exits with
+# One import after another: the command itself reads the candidate while torchvision is imported.
+PARTS = ("import torchvision", "import gatekeeper", "scan")
 SCAN = """
 import json, resource, sys, time
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-started = time.perf_counter()
-import torch, torchvision
+import torch
+began = time.perf_counter()
+import torchvision
+torchvision_in = time.perf_counter()
 import gatekeeper.pipeline
 from gatekeeper.job import Job
-imported, beside = time.perf_counter() - started, peak()
-started = time.perf_counter()
+imported, beside = time.perf_counter(), peak()
 gatekeeper.pipeline.run(Job(model=sys.argv[1], out=sys.argv[2], policy="default"))
-scanned = time.perf_counter() - started
-print(json.dumps({"import": imported, "scan": scanned, "peak": peak() - beside}))
+scanned = time.perf_counter()
+parts = {"import torchvision": torchvision_in - began,
+         "import gatekeeper": imported - torchvision_in, "scan": scanned - imported}
+print(json.dumps({**parts, "peak": peak() - beside}))
 """
 # From a process that is itself small: a child begins as large as its parent.
 QUARANTINE = """
@@ -51,7 +58,6 @@ with open(sys.argv[1], "rb") as stream, tempfile.TemporaryDirectory() as folder:
     extract(stream, "torch-zip", Path(folder, "out"))
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 """
-ONLY_TORCH = "import time; s = time.perf_counter(); import torch; print(time.perf_counter() - s)"
 
 
 def main() -> None:
@@ -80,14 +86,12 @@ def start(rounds: int) -> dict[str, Any]:
     """Seconds of `gatekeeper --help` beyond those of Python's own start."""
     commands = {
         "python": [sys.executable, "-c", "pass"],
-        "help": [str(Path(sys.executable).parent / "gatekeeper"), "--help"],
+        "help": [GATEKEEPER, "--help"],
     }
     seconds: dict[str, list[float]] = {name: [] for name in commands}
     for _ in range(4 * rounds):
         for name, command in commands.items():
-            began = time.perf_counter()
-            subprocess.run(command, check=True, capture_output=True)
-            seconds[name].append(time.perf_counter() - began)
+            seconds[name].append(wall(*command))
     beyond = median(seconds["help"]) - median(seconds["python"])
     return {"what": "start", "summary": {"help_seconds_beyond_python": round(beyond, 4)}}
 
@@ -109,27 +113,42 @@ def inspection(model: Path) -> dict[str, Any]:
 
 
 def scan(model: Path, rounds: int) -> dict[str, Any]:
-    """Seconds beyond importing torch, and peak memory beyond the imports, without clean images."""
-    told, torch_alone = [], []
+    """Seconds of the command beyond those of importing torch, and its peak beyond the imports."""
+    torch_alone, command, told = [], [], []
     with tempfile.TemporaryDirectory() as folder:
         for turn in range(rounds):
-            torch_alone.append(float(python(ONLY_TORCH)))
+            torch_alone.append(wall(sys.executable, "-c", "import torch"))
+            out = ("--out", f"{folder}/command-{turn}")
+            command.append(
+                wall(GATEKEEPER, "scan", model, "--policy", "default", *out, code=UNDECIDED)
+            )
             told.append(json.loads(python(SCAN, model, f"{folder}/{turn}").splitlines()[-1]))
-    whole = median(run["import"] + run["scan"] for run in told)
     size = model.stat().st_size / 1024  # KiB, as the kernel counts memory
     return {
         "what": "scan of a ResNet-50 without clean images",
         "seconds": {
-            "torch": round(median(torch_alone), 3),
-            "imports": round(median(run["import"] for run in told), 3),
-            "scan": round(median(run["scan"] for run in told), 3),
+            "import torch": round(median(torch_alone), 3),
+            "command": round(median(command), 3),
+            "of its parts, one after another": {
+                name: round(median(run[name] for run in told), 3) for name in PARTS
+            },
         },
         "summary": {
-            "scan_seconds_beyond_torch": round(whole - median(torch_alone), 3),
+            "scan_seconds_beyond_torch": round(median(command) - median(torch_alone), 3),
             "peak_memory_over_file": round(max(run["peak"] for run in told) / size, 3),
             "quarantine_peak_over_file": round(int(python(QUARANTINE, model)) / size, 3),
         },
     }
+
+
+def wall(*command: str | Path, code: int = 0) -> float:
+    """Seconds from the start of a process to its end, which must be with exit code `code`."""
+    began = time.perf_counter()
+    done = subprocess.run(list(map(str, command)), check=False, capture_output=True)
+    seconds = time.perf_counter() - began
+    if done.returncode != code:
+        raise subprocess.CalledProcessError(done.returncode, command, done.stdout, done.stderr)
+    return seconds
 
 
 def python(code: str, *words: str | Path) -> str:
