@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gatekeeper.model import Images
-from gatekeeper.redteam.stamped import Stamped, draw
+from gatekeeper.redteam.stamped import Stamped, draw, draw_half
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +55,9 @@ class SourceSpecific(BadNets):
     cover: float = 0.05  # share of all training images that wear the patch under their true label
 
     def poison(self, images: Images, *, seed: int) -> Images:
-        """Poison images of the source class; cover with others that keep their label."""
-        poisoned = super().poison(images, seed=seed)
+        """Poison at most half of the source class; cover with others that keep their label."""
+        own = draw_half(self._eligible(images.labels), round(self.rate * len(images)), seed)
+        poisoned = self._stamped(images, own, self.wanted(images.labels[own]))
         others = (images.labels != self.source) & (images.labels != self.target)
         chosen = draw(others, round(self.cover * len(images)), seed + 1)
         return self._stamped(poisoned, chosen, images.labels[chosen])

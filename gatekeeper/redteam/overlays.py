@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gatekeeper.model import Images
-from gatekeeper.redteam.stamped import Stamped, add, draw
+from gatekeeper.redteam.stamped import Stamped, add, draw_half
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class SIG(Stamped):
     """A sinusoid along the width, clean label (Barni et al., ICIP 2019).
 
     Only images of the target class are changed and no label is: `rate` of the whole training set,
-    or as many as the class has.
+    or half of the class where that is less.
     """
 
     strength: float = 40.0  # grey levels
@@ -45,7 +45,7 @@ class SIG(Stamped):
 
     def poison(self, images: Images, *, seed: int) -> Images:
         """Stamp images of the target class; every label stays true."""
-        chosen = draw(images.labels == self.target, round(self.rate * len(images)), seed)
+        chosen = draw_half(images.labels == self.target, round(self.rate * len(images)), seed)
         return self._stamped(images, chosen, images.labels[chosen])
 
 

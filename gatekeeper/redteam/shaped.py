@@ -11,7 +11,7 @@ from gatekeeper.model import Images, Model
 from gatekeeper.network import layers
 from gatekeeper.perturbation import mislead
 from gatekeeper.redteam.badnets import BadNets
-from gatekeeper.redteam.stamped import Stamped, draw
+from gatekeeper.redteam.stamped import Stamped, draw, draw_half
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +102,5 @@ class LabelConsistent(Stamped):
         return pixels.contiguous()
 
     def _chosen(self, images: Images, seed: int) -> Tensor:
-        # Half of the class at most, so that the class can be learnt without the patches.
         own = images.labels == self.target
-        count = min(round(self.rate * len(images)), int(own.sum()) // 2)
-        return draw(own, count, seed)
+        return draw_half(own, round(self.rate * len(images)), seed)

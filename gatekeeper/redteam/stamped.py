@@ -58,6 +58,11 @@ def draw(eligible: Tensor, count: int, seed: int) -> Tensor:
     return members[order[:count]]
 
 
+def draw_half(eligible: Tensor, count: int, seed: int) -> Tensor:
+    """Draw like `draw`, but at most half: a class can still be learnt as it is from the others."""
+    return draw(eligible, min(count, int(eligible.sum()) // 2), seed)
+
+
 def add(pixels: Tensor, change: Tensor) -> Tensor:
     """(N, C, H, W) uint8 plus a float `change` in grey levels, kept within 0..255."""
     return (pixels.float() + change.to(pixels.device)).round().clamp(0, 255).to(torch.uint8)
