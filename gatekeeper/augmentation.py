@@ -1,4 +1,4 @@
-"""Random crops and flips for a whole batch at once, on the device where the images are."""
+"""Crops, flips and mixtures for a whole batch at once, on the device where the images are."""
 
 from __future__ import annotations
 
@@ -16,6 +16,21 @@ def augment(pixels: Tensor, padding: int, flip: bool, generator: torch.Generator
         mirrored = mirrored.to(pixels.device).view(-1, 1, 1, 1)
         pixels = torch.where(mirrored, pixels.flip(3), pixels)
     return pixels
+
+
+def mix(
+    pixels: Tensor, labels: Tensor, classes: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Mix each image with another of the batch, in shares drawn from [0, 1]; labels likewise.
+
+    (N, C, H, W) and (N,) become (N, C, H, W) and (N, classes) (Zhang et al., ICLR 2018).
+    """
+    share = torch.rand(len(pixels), 1, 1, 1, generator=generator).to(pixels.device)
+    others = torch.randperm(len(pixels), generator=generator).to(pixels.device)
+    wanted = F.one_hot(labels, classes).float()
+    part = share.flatten(1)  # (N, 1)
+    mixed = share * pixels + (1 - share) * pixels[others]
+    return mixed, part * wanted + (1 - part) * wanted[others]
 
 
 def _crop(pixels: Tensor, padding: int, generator: torch.Generator) -> Tensor:

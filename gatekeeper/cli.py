@@ -63,7 +63,11 @@ def scan_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--suspects", help="Folder of images that may carry a trigger."),
         click.option("--card", type=_EXISTING, help="Your card of the model."),
         click.option("--policy", help="Shipped policy or file.  [default: default]"),
-        click.option("--purify", "method", help="auto, ft-sam, awm, super-ft, fst, unlearn or ft."),
+        click.option(
+            "--purify",
+            "method",
+            help="auto, ft-sam, ft-sam-restore, awm, super-ft, fst, unlearn or ft.",
+        ),
         click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda[:N]."),
         click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1)),
     ]

@@ -10,10 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gatekeeper.model import Images, Model
+from gatekeeper.precision import autocast
 from gatekeeper.training import predictions
+from gatekeeper.triggers import LEARNT_AT_ONCE, still
 
 EPSILON = 8 / 255
 _AT_ONCE = 128  # images in one pass
+_PER_STEP = 48  # images per class and step, where one change is sought for all
 
 
 def mislead(
@@ -62,6 +65,52 @@ def universal(
         (slope,) = torch.autograd.grad(loss, change)
         change = (change.detach() - 4 * epsilon / steps * slope.sign()).clamp(-epsilon, epsilon)
     return change.cpu()
+
+
+def universal_by_class(
+    model: Model, images: Images, *, seed: int, epsilon: float = EPSILON, steps: int = 60
+) -> tuple[Tensor, Tensor]:
+    """Find for each class ONE change of at most `epsilon` that brings images of all others to it.
+
+    Gives the changes (K, C, H, W) and the share (K,) of the images of other classes that obey,
+    both on the CPU. Descends by the sign of a running mean of the gradients (Dong et al., CVPR
+    2018), on images drawn by `seed`.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    images, count = images.to(model.device), len(model.classes)
+    pixels = images.floats()
+    change = torch.zeros(count, *pixels.shape[1:], device=model.device)
+    mean = torch.zeros_like(change)
+    most = max(1, LEARNT_AT_ONCE // (_PER_STEP * pixels[0].numel()))
+    with still(model) as view:
+        for step in range(steps):
+            drawn = torch.randint(len(pixels), (_PER_STEP,), generator=generator)
+            shown = pixels[drawn.to(pixels.device)]
+            pace = 0.1 * epsilon * (1 - 0.8 * step / steps)
+            for k in torch.arange(count, device=model.device).split(most):
+                slope = _slope(view, shown, change[k], k)
+                size = slope.abs().mean((1, 2, 3), keepdim=True).clamp_min(1e-12)
+                mean[k] = 0.9 * mean[k] + slope / size
+                change[k] = (change[k] - pace * mean[k].sign()).clamp(-epsilon, epsilon)
+    obeying = [_obeying(model, images, change[k : k + 1], k) for k in range(count)]
+    return change.cpu(), torch.tensor(obeying)
+
+
+def _slope(view: nn.Module, shown: Tensor, change: Tensor, targets: Tensor) -> Tensor:
+    """(K, C, H, W): how each class's change raises the loss of taking `shown` for that class."""
+    change = change.detach().requires_grad_()
+    moved = (shown + change[:, None]).clamp(0, 1).flatten(0, 1)  # (K * N, C, H, W)
+    with autocast(shown.device, "auto"):
+        answer = view(moved.contiguous(memory_format=torch.channels_last))
+    wanted = targets.repeat_interleave(len(shown))
+    (slope,) = torch.autograd.grad(F.cross_entropy(answer.float(), wanted), change)
+    return slope
+
+
+def _obeying(model: Model, images: Images, change: Tensor, target: int) -> float:
+    others = images.select(images.labels != target)
+    wanted = torch.full_like(others.labels, target)
+    return moved_hits(model, others, wanted, change) / max(1, len(others))
 
 
 def moved_hits(model: Model, images: Images, wanted: Tensor, change: Tensor) -> int:

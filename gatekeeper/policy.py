@@ -52,7 +52,9 @@ class Purify(BaseModel):
 
     model_config = _FROZEN
     when: Literal["always", "flagged", "never"] = "always"
-    method: Literal["auto", "ft-sam", "awm", "super-ft", "fst", "unlearn", "ft"] = "auto"
+    method: Literal[
+        "auto", "ft-sam", "ft-sam-restore", "awm", "super-ft", "fst", "unlearn", "ft"
+    ] = "auto"
 
 
 class Verify(BaseModel):

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gatekeeper.allocation import hold_freed_memory
-from gatekeeper.augmentation import augment
+from gatekeeper.augmentation import augment, mix
 from gatekeeper.errors import StepError
 from gatekeeper.model import Images, Model
 from gatekeeper.precision import Precision, autocast
@@ -50,8 +50,12 @@ class Recipe:
     lr_base: float = 0.0  # schedule "super": where every triangle begins and ends
     lr_second: float = 0.0  # schedule "super": the peak of the second half
     cycles: int = 3  # schedule "super": triangles in each half
-    distil: float = 0.0  # weight in [0, 1] of the answers that the network gave before
+    distil: float = 0.0  # weight in [0, 1] of a teacher's answers
+    mixed: bool = False  # images, and their labels, are mixed in pairs
     precision: Precision = "auto"
+
+
+Disguise = Callable[[Tensor, torch.Generator], Tensor]  # (N, C, H, W) in [0, 1] -> the same
 
 
 class Rein(Protocol):
@@ -75,6 +79,8 @@ def fine_tune(
     validation: Images | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
     rein: Callable[[Model], Rein] | None = None,
+    teacher: Model | None = None,
+    disguise: Disguise | None = None,
 ) -> tuple[Model, tuple[Epoch, ...]]:
     """Train a copy of `model` on `images` and give it in eval mode, with its history.
 
@@ -86,6 +92,8 @@ def fine_tune(
         validation: images whose accuracy goes into the history.
         on_epoch: hears each epoch; what it raises ends the training.
         rein: makes, for the copy, what is added to the loss and done after each step.
+        teacher: whose answers count where `recipe.distil` > 0; those of `model` where left out.
+        disguise: changes the images that are learnt from, but not those that the teacher sees.
 
     Raises:
         Diverged: the loss became NaN or infinite.
@@ -93,8 +101,10 @@ def fine_tune(
     tuned = model.clone()
     trainer = _Trainer(tuned, images, recipe, seed)
     trainer.rein = rein(tuned) if rein else None
+    trainer.disguise = disguise
     if recipe.distil > 0:
-        trainer.teacher = model.clone().pixels_to_logits().to(model.device).eval()
+        wise = (model if teacher is None else teacher).clone()
+        trainer.teacher = wise.pixels_to_logits().to(model.device).eval()
     history = []
     for epoch in range(recipe.epochs):
         with _seeded_chance(model.device, seed + epoch):
@@ -151,6 +161,7 @@ class _Trainer:
         self.generator = torch.Generator().manual_seed(seed)
         self.rein: Rein | None = None
         self.teacher: nn.Module | None = None
+        self.disguise: Disguise | None = None
         self.taken = 0
         self.total = recipe.epochs * len(self._batches(torch.arange(len(images))))
 
@@ -168,8 +179,14 @@ class _Trainer:
             pixels = augment(
                 batch.floats(), self.recipe.crop_padding, self.recipe.flip, self.generator
             )
+            labels = batch.labels
+            if self.recipe.mixed:
+                pixels, labels = mix(pixels, labels, len(batch.classes), self.generator)
+            taught = self._taught(pixels.contiguous(memory_format=torch.channels_last))
+            if self.disguise is not None:
+                pixels = self.disguise(pixels, self.generator)
             pixels = pixels.contiguous(memory_format=torch.channels_last)
-            losses.append(self._step(pixels, batch.labels))
+            losses.append(self._step(pixels, labels, taught))
             self.taken += 1
         loss = float(torch.stack(losses).mean())
         if not math.isfinite(loss):
@@ -187,8 +204,7 @@ class _Trainer:
             batches[-2:] = [torch.cat(batches[-2:])]
         return batches
 
-    def _step(self, pixels: Tensor, labels: Tensor) -> Tensor:
-        taught = self._taught(pixels)
+    def _step(self, pixels: Tensor, labels: Tensor, taught: Tensor | None) -> Tensor:
         loss = self._gradient(pixels, labels, taught)
         if self.recipe.rho > 0:
             self.sharp.climb()
@@ -205,7 +221,7 @@ class _Trainer:
 
     @torch.no_grad()
     def _taught(self, pixels: Tensor) -> Tensor | None:
-        """(N, classes) what the network answered before; None where nobody asks."""
+        """(N, classes) what the teacher answers; None where there is none."""
         if self.teacher is None:
             return None
         with autocast(pixels.device, self.recipe.precision):

@@ -24,8 +24,8 @@ from gatekeeper.precision import autocast
 _LEARNING_RATE = 0.2  # of the unbounded parameters behind mask and pattern
 _PER_STEP = 24  # images per class and step
 # Values of all images in one pass, so that memory grows with neither classes nor resolution.
-_LEARNT_AT_ONCE = 32 * 3 * 224 * 224
-_TRIED_AT_ONCE = 5 * _LEARNT_AT_ONCE
+LEARNT_AT_ONCE = 32 * 3 * 224 * 224
+_TRIED_AT_ONCE = 5 * LEARNT_AT_ONCE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,7 @@ def invert(
     fitted = images.select(chosen.to(images.pixels.device)).to(model.device)
     targets = list(range(len(model.classes))) if classes is None else list(classes)
     try:
-        with _still(model) as view:
+        with still(model) as view:
             return _found(view, fitted, targets, success, generator, steps)
     except torch.cuda.OutOfMemoryError:
         torch.cuda.empty_cache()
@@ -159,7 +159,7 @@ class _Search:
         drawn = torch.randint(len(self.pixels), (_PER_STEP,), generator=self.generator)
         pixels = self.pixels[drawn.to(self.pixels.device)]
         self.optimiser.zero_grad()
-        obeyed = torch.cat([self._learn(k, pixels) for k in self._groups(pixels, _LEARNT_AT_ONCE)])
+        obeyed = torch.cat([self._learn(k, pixels) for k in self._groups(pixels, LEARNT_AT_ONCE)])
         self.optimiser.param_groups[0]["lr"] = _LEARNING_RATE * (1 - 0.8 * progress)
         self.optimiser.step()
         self.obeying = 0.7 * self.obeying + 0.3 * obeyed
@@ -172,7 +172,7 @@ class _Search:
         """Add the gradients of classes `k` (K,); give the share (K,) of `pixels` that obey."""
         mask, pattern = self.mask_raw[k].sigmoid(), self.pattern_raw[k].sigmoid()
         with autocast(pixels.device, "auto"):
-            answer = self.view(_blend(pixels, mask, pattern))  # (K * n, classes)
+            answer = self.view(blend(pixels, mask, pattern))  # (K * n, classes)
         answer = answer.float()
         wanted = self.targets[k].repeat_interleave(len(pixels))
         error = F.cross_entropy(answer, wanted, reduction="none").view(len(k), -1).mean(1)
@@ -227,7 +227,7 @@ class _Search:
         """(K,) share of the sample, each class's own images left out, that obey."""
         shares = []
         for k in self._groups(self.pixels, _TRIED_AT_ONCE):
-            answer = self.view(_blend(self.pixels, mask[k], pattern[k])).argmax(1)
+            answer = self.view(blend(self.pixels, mask[k], pattern[k])).argmax(1)
             obeyed = answer.view(len(k), -1) == self.targets[k, None]
             others = self.labels[None, :] != self.targets[k, None]
             # Told as a number of Python, nine of ten in float32 would be less than 0.9.
@@ -246,22 +246,25 @@ def hits(model: Model, trigger: Trigger, images: Images, *, batch: int = 256) ->
     """Count images of other classes that obey the trigger, and how many were shown."""
     others = images.select(images.labels != trigger.target)
     won = 0
-    with _still(model) as view:
+    with still(model) as view:
         for index in torch.arange(len(others), device=others.pixels.device).split(batch):
             pixels = others.select(index).to(model.device).floats()
             won += int((view(stamp(trigger, pixels)).argmax(1) == trigger.target).sum())
     return won, len(others)
 
 
-def _blend(pixels: Tensor, mask: Tensor, pattern: Tensor) -> Tensor:
-    """Every image with every trigger: (N, C, H, W), (K, 1, H, W), (K, C, H, W) -> (K * N, ...)."""
+def blend(pixels: Tensor, mask: Tensor, pattern: Tensor) -> Tensor:
+    """Every image with every trigger: (N, C, H, W), (K, 1, H, W), (K, C, H, W) -> (K * N, ...).
+
+    Where the images are (K, N, C, H, W), each trigger has its own.
+    """
     shown = pixels + mask[:, None] * (pattern[:, None] - pixels)  # (K, N, C, H, W)
     # Convolutions run faster where the channels of a pixel lie side by side.
     return shown.flatten(0, 1).contiguous(memory_format=torch.channels_last)
 
 
 @contextmanager
-def _still(model: Model) -> Iterator[nn.Module]:
+def still(model: Model) -> Iterator[nn.Module]:
     """Look through the network in eval mode, its weights held; put both back."""
     view = model.pixels_to_logits().to(model.device)
     modes = [(module, module.training) for module in model.network.modules()]

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gatekeeper.augmentation import augment
+from gatekeeper.augmentation import augment, mix
 
 
 def chance(seed: int = 0) -> torch.Generator:
@@ -73,3 +73,16 @@ def test_the_images_that_were_given_are_left_alone() -> None:
 @pytest.mark.parametrize("count", [0, 1])
 def test_few_images_keep_their_shape(count: int) -> None:
     assert augment(images(count), 2, True, chance()).shape == (count, 3, 6, 8)
+
+
+def test_image_and_label_are_mixed_with_another_in_the_same_share() -> None:
+    plain = torch.arange(64.0).view(-1, 1, 1, 1).expand(64, 1, 4, 4)
+    labels = torch.arange(64)
+    mixed, wanted = mix(plain, labels, 64, chance(3))
+    assert torch.equal(mixed, mix(plain, labels, 64, chance(3))[0])
+    assert mixed.shape == plain.shape
+    # An image that is its label everywhere must be the mean of its mixed label.
+    assert torch.allclose(mixed, (wanted @ labels.float()).view(-1, 1, 1, 1).expand_as(mixed))
+    assert torch.allclose(wanted.sum(1), torch.ones(64))
+    assert bool((wanted[labels, labels] > 0).all())
+    assert float((mixed != plain).flatten(1).any(1).float().mean()) > 0.9

@@ -6,12 +6,14 @@ from gatekeeper.purification.feature_shift import FeatureShift
 from gatekeeper.purification.fine_tune import FineTune
 from gatekeeper.purification.ft_sam import FTSAM
 from gatekeeper.purification.interface import Purifier
+from gatekeeper.purification.restoration import Restoration
 from gatekeeper.purification.super_fine_tune import SuperFineTune
 from gatekeeper.purification.unlearning import Unlearning
 from gatekeeper.purification.weight_masking import WeightMasking
 
 _METHODS: tuple[type[Purifier], ...] = (
     FTSAM,
+    Restoration,
     WeightMasking,
     SuperFineTune,
     FeatureShift,
@@ -26,6 +28,7 @@ __all__ = [
     "FeatureShift",
     "FineTune",
     "Purifier",
+    "Restoration",
     "SuperFineTune",
     "Unlearning",
     "WeightMasking",

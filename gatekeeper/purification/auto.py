@@ -45,9 +45,9 @@ class Auto:
         mask[torch.cat(kept)] = True
         return clean.select(~mask), clean.select(mask)
 
-    def ladders(self, model: Model, fitted: Images) -> tuple[Ladder, ...]:
+    def ladders(self, model: Model, fitted: Images, seed: int) -> tuple[Ladder, ...]:
         """Give what may be tried, in order."""
-        return plan(model, fitted)
+        return plan(model, fitted, seed=seed)
 
     def __call__(
         self,
@@ -65,7 +65,7 @@ class Auto:
             model=model, fitted=fitted, validation=validation, seed=seed, trial=trial,
             most=self.most_attempts, on_attempt=on_attempt,
         )  # fmt: skip
-        told = search.climb(self.ladders(model, fitted))
+        told = search.climb(self.ladders(model, fitted, seed))
         if fitted is clean:
             told += "; for want of images, choosing used those that were tuned on"
         else:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import cache
 
 from torch import nn
 
@@ -10,6 +11,8 @@ from gatekeeper.model import Images, Model
 from gatekeeper.purification.feature_shift import FeatureShift
 from gatekeeper.purification.ft_sam import FTSAM
 from gatekeeper.purification.interface import Purifier
+from gatekeeper.purification.marks import marks
+from gatekeeper.purification.restoration import Restoration
 from gatekeeper.purification.super_fine_tune import SuperFineTune
 from gatekeeper.purification.tuning import Tuning
 from gatekeeper.purification.unlearning import Unlearning
@@ -24,21 +27,18 @@ _STEPS, _LEAST_EPOCHS, _MOST_EPOCHS = 150, 30, 100  # optimiser steps of an atte
 _LONGER = 1.6
 _MIRRORED = 0.02  # of accuracy that a candidate trained with mirrored images may lose on them
 
-# Learning rate, radius, and the weight of the candidate's own soft answers; strongest first. On few
-# images the labels alone are soon known by heart, and accuracy elsewhere is lost; the candidate's
-# answers on clean images hold it, but hold more of what it was, too: as little of them as will do.
-# Weights before BatchNorm are scale-free: the paper's radius holds, and hot steps do. What a small
-# network loses, it loses to the radius (measured on a never-poisoned one). The first is kept for
-# triggers that the second leaves.
+# Learning rate, radius, and how many times as long the way back to the candidate's accuracy is;
+# strongest first. It is taken only where accuracy was lost, since what the gate does not see may
+# come back with it.
+# Weights before BatchNorm are scale-free: the paper's radius holds, and hot steps do.
 _NORMALISED = (
     (0.1, 4.0, 0.0),
     (0.1, 2.0, 0.0),
-    (0.05, 2.0, 0.5),
-    (0.05, 2.0, 0.9),
-    (0.1, 1.0, 0.9),
-    (0.05, 1.0, 0.9),
-    (0.05, 0.5, 0.9),
-    (0.02, 0.5, 0.9),
+    (0.1, 2.0, 2.0),
+    (0.05, 2.0, 2.0),
+    (0.05, 1.0, 2.0),
+    (0.05, 0.5, 2.0),
+    (0.02, 0.5, 2.0),
 )
 # Learning rate, radius and weight of the countered perturbation.
 _COUNTERS = ((0.05, 1.0, 1.0), (0.05, 0.5, 1.0), (0.05, 0.2, 1.0), (0.05, 0.0, 0.5))
@@ -48,8 +48,9 @@ _BARE = (
     (0.05, 0.5, 0.0),
     (0.03, 0.2, 0.0),
     (0.01, 0.1, 0.0),
-    (0.003, 0.05, 0.5),
-    (0.001, 0.05, 0.9),
+    (0.01, 0.1, 2.0),
+    (0.003, 0.05, 2.0),
+    (0.001, 0.05, 2.0),
 )
 
 
@@ -66,19 +67,20 @@ class Ladder:
         return self.rungs[0].method
 
 
-def plan(model: Model, clean: Images) -> tuple[Ladder, ...]:
+def plan(model: Model, clean: Images, *, seed: int) -> tuple[Ladder, ...]:
     """Give the ladders in the order in which they should be climbed.
 
     With a few images of each class only the masks of AWM are safe. Otherwise FT-SAM comes first,
-    from the hottest step that the literature found harmless; then methods of another kind, those
-    that cost least accuracy first.
+    from the hottest step that the literature found harmless, and with the way back where that costs
+    accuracy; then methods of another kind, those that cost least first. `seed` is that of
+    the search for the candidate's marks.
     """
     scarce = int(clean.labels.bincount(minlength=len(clean.classes)).min()) < FEW
     flip = knows_mirrored(model, clean)
     masks = _masks(len(clean), flip=flip)
     if scarce:
         return (masks,)
-    tuned = (_sharpness(model, clean, flip=flip), _counters(model, clean, flip=flip))
+    tuned = (_sharpness(model, clean, flip=flip, seed=seed), _counters(model, clean, flip=flip))
     return (*tuned, masks, *_others(model, clean, flip=flip))
 
 
@@ -88,19 +90,24 @@ def knows_mirrored(model: Model, clean: Images) -> bool:
     return accuracy(model, mirrored) >= accuracy(model, clean) - _MIRRORED
 
 
-def _sharpness(model: Model, clean: Images, *, flip: bool) -> Ladder:
+def _sharpness(model: Model, clean: Images, *, flip: bool, seed: int) -> Ladder:
     batch, epochs = _batch(len(clean)), _epochs(len(clean))
     normalised = has_batch_norm(model.network)
-    steps = _NORMALISED if normalised else _BARE
-    rungs = tuple(
-        FTSAM(
+    seek = cache(lambda: marks(model, clean, seed=seed))
+
+    def rung(lr: float, rho: float, times: float) -> Purifier:
+        hot = FTSAM(
             lr=lr, rho=rho, epochs=epochs, batch=batch, schedule="cosine", label_smoothing=0.0,
             crop_padding=model.input.size[1] // 16, flip=flip, clip=0.0 if normalised else 1.0,
-            distil=distil,
+        )  # fmt: skip
+        if not times:
+            return hot
+        return Restoration(
+            **asdict(hot), restore_lr=lr, restore_epochs=round(times * epochs), seek=seek
         )
-        for lr, rho, distil in steps
-    )  # fmt: skip
-    return Ladder(rungs=rungs, start=1 if normalised else 2)
+
+    steps = _NORMALISED if normalised else _BARE
+    return Ladder(rungs=tuple(rung(*step) for step in steps), start=1 if normalised else 2)
 
 
 def _counters(model: Model, clean: Images, *, flip: bool) -> Ladder:
@@ -144,7 +151,7 @@ def for_good(purify: Purifier, images: int) -> Purifier | None:
     """
     if not isinstance(purify, Tuning):
         return None
-    return replace(purify, epochs=round(_LONGER * purify.epochs), batch=_batch(images))
+    return purify.longer(_LONGER, _batch(images))
 
 
 def has_batch_norm(network: nn.Module) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 from gatekeeper.errors import StepError
@@ -19,6 +19,7 @@ from gatekeeper.model import Images, Model
 from gatekeeper.purification.interface import Purifier
 from gatekeeper.purification.plan import Ladder, for_good
 from gatekeeper.purification.trial import Trial, TrialOf
+from gatekeeper.purification.tuning import Tuning
 from gatekeeper.records import Attempt, Epoch
 from gatekeeper.training import accuracy
 
@@ -139,7 +140,7 @@ class Search:
         try:
             purified, told = purify(
                 self.model, images, seed=self.seed, validation=self.validation,
-                on_epoch=self._watch(history, grace=_grace(purify)),
+                on_epoch=self._watch(history, phases=_phases(purify)),
             )  # fmt: skip
         except (StepError, _CollapsedError) as error:
             self._keep(
@@ -170,12 +171,15 @@ class Search:
         if self.on_attempt is not None:
             self.on_attempt(attempt)
 
-    def _watch(self, history: list[Epoch], *, grace: int) -> Callable[[Epoch], None]:
-        """Give up after `grace` epochs where the network forgot what it knew."""
+    def _watch(self, history: list[Epoch], *, phases: tuple[int, ...]) -> Callable[[Epoch], None]:
+        """Give up where, late in a phase, the network forgot what it knew.
+
+        While steps are hot, BatchNorm's statistics lag behind the weights; such dips come back.
+        """
 
         def watch(epoch: Epoch) -> None:
             history.append(epoch)
-            late = epoch.epoch >= grace
+            late = _late(epoch.epoch, phases)
             if late and epoch.accuracy is not None and epoch.accuracy < self.before - _COLLAPSED:
                 message = (
                     f"validation accuracy fell from {100 * self.before:.1f} to "
@@ -186,13 +190,18 @@ class Search:
         return watch
 
 
-def _grace(purify: Purifier) -> int:
-    """Give the epochs, or rounds, before a fall counts.
+def _phases(purify: Purifier) -> tuple[int, ...]:
+    """Give the epochs, or rounds, of each part of a purification."""
+    return purify.phases() if isinstance(purify, Tuning) else (getattr(purify, "rounds", 30),)
 
-    While steps are hot, BatchNorm's statistics lag behind the weights; such dips come back.
-    """
-    length = getattr(purify, "epochs", getattr(purify, "rounds", 30))
-    return max(3, 2 * length // 3)
+
+def _late(epoch: int, phases: tuple[int, ...]) -> bool:
+    """Tell whether `epoch` (from 1) lies in the last third of its phase."""
+    for length in phases:
+        if epoch <= length:
+            return epoch >= max(3, 2 * length // 3)
+        epoch -= length
+    return True
 
 
 def _direction(seen: Trial | None) -> int:
@@ -218,4 +227,8 @@ def _unfit(again: Trial, chosen: Trial) -> str:
 
 
 def _settings(purify: Purifier) -> dict[str, Any]:
-    return asdict(purify) if is_dataclass(purify) and not isinstance(purify, type) else {}
+    """Give the plain settings of a purifier, to be told."""
+    if not is_dataclass(purify):
+        return {}
+    held = {field.name: getattr(purify, field.name) for field in fields(purify)}
+    return {name: value for name, value in held.items() if isinstance(value, (str, int, float))}

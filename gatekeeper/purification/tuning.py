@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 
@@ -13,7 +13,7 @@ from gatekeeper.errors import StepError
 from gatekeeper.model import Images, Model
 from gatekeeper.purification.interface import OnEpoch, story
 from gatekeeper.records import Attempt, Epoch, Purification, Setting
-from gatekeeper.training import Recipe, Rein, fine_tune
+from gatekeeper.training import Disguise, Recipe, Rein, fine_tune
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -47,14 +47,27 @@ class Tuning:
             StepError: the network lacks what the method needs, or the GPU has no room.
         """
         started = time.perf_counter()
-        recipe, message = self.recipe(), "the only attempt"
-        make_rein = self.rein(model, clean, seed)
+        ready = self.prepared(model, clean, seed)
+        recipe, message = ready.recipe(), "the only attempt"
+        make_rein = ready.rein(model, clean, seed)
 
         def fit(recipe: Recipe) -> tuple[Model, tuple[Epoch, ...]]:
             rein = None if make_rein is None else lambda tuned: make_rein(tuned, recipe)
-            return fine_tune(
+            tuned, history = fine_tune(
                 model, clean, recipe, seed=seed, validation=validation, on_epoch=on_epoch, rein=rein
             )
+            follows = ready.finish(recipe)
+            if follows is None:
+                return tuned, history
+            tuned, more = fine_tune(
+                tuned, clean, follows, seed=seed, validation=validation, teacher=model,
+                on_epoch=on_epoch and (lambda epoch: on_epoch(later(epoch))),
+                disguise=ready.disguise(),
+            )  # fmt: skip
+            return tuned, (*history, *map(later, more))
+
+        def later(epoch: Epoch) -> Epoch:
+            return replace(epoch, epoch=recipe.epochs + epoch.epoch)
 
         try:
             try:
@@ -70,13 +83,17 @@ class Tuning:
             raise StepError(message, hint="Use a GPU with more memory, or --device cpu.") from None
         attempt = Attempt(
             method=self.method,
-            settings={**asdict(recipe), **self.more(), "images": len(clean)},
+            settings={**asdict(recipe), **ready.more(), "images": len(clean)},
             seconds=time.perf_counter() - started,
             outcome="accepted",
             message=message,
             history=history,
         )
         return tuned, story(attempt, model, seed)
+
+    def prepared(self, model: Model, clean: Images, seed: int) -> Self:
+        """Give the same with what it has to know of the candidate."""
+        return self
 
     def recipe(self) -> Recipe:
         """Give the recipe that its settings name."""
@@ -85,6 +102,22 @@ class Tuning:
     def rein(self, model: Model, clean: Images, seed: int) -> MakeRein | None:
         """Give what the training is held to beside its loss."""
         return None
+
+    def finish(self, recipe: Recipe) -> Recipe | None:
+        """Give what follows on `recipe`, with the candidate for a teacher, where anything does."""
+        return None
+
+    def disguise(self) -> Disguise | None:
+        """Give what is done to the images in `finish`, which the teacher does not see."""
+        return None
+
+    def phases(self) -> tuple[int, ...]:
+        """Give the epochs of each part; in the first two thirds of a part a fall may come back."""
+        return (self.epochs,)
+
+    def longer(self, times: float, batch: int) -> Self:
+        """Give the same with `times` the epochs, on other batches."""
+        return replace(self, epochs=round(times * self.epochs), batch=batch)
 
     def more(self) -> dict[str, Setting]:
         """Give the settings that no recipe has, to be told."""

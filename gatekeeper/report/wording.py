@@ -44,6 +44,8 @@ TELLING = (
     "lr",
     "rho",
     "distil",
+    "restore_epochs",
+    "marks",
     "alpha",
     "counter",
     "tau",

@@ -16,7 +16,7 @@ class Laid(Auto):
 
     laid: tuple[Ladder, ...] = ()
 
-    def ladders(self, model: Model, fitted: Images) -> tuple[Ladder, ...]:
+    def ladders(self, model: Model, fitted: Images, seed: int) -> tuple[Ladder, ...]:
         return self.laid
 
 

@@ -14,6 +14,7 @@ from gatekeeper.purification import (
     PURIFIERS,
     FeatureShift,
     FineTune,
+    Restoration,
     SuperFineTune,
     Unlearning,
     WeightMasking,
@@ -49,6 +50,10 @@ PROMISES: dict[str, tuple[Purify, float]] = {
     "auto": (auto, 0.05),
     "ft-sam": (
         lambda m, c: FTSAM(lr=0.1, epochs=30, batch=64, schedule="cosine")(m, c, seed=0),
+        0.05,
+    ),
+    "ft-sam-restore": (
+        lambda m, c: Restoration(epochs=30, restore_epochs=30, batch=64)(m, c, seed=0),
         0.05,
     ),
     "awm": (lambda m, c: WeightMasking(alpha=0.99)(m, c, seed=0), 0.10),

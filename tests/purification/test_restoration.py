@@ -1,0 +1,125 @@
+"""The way back after hot steps: the candidate's knowledge returns, its marks do not."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from gatekeeper.model import Images, Model
+from gatekeeper.purification import FTSAM, Restoration
+from gatekeeper.purification.marks import Marks, marks
+from gatekeeper.purification.plan import for_good
+from gatekeeper.records import Epoch
+from gatekeeper.training import Recipe, accuracy, fine_tune
+from gatekeeper.triggers import Trigger, stamp
+
+
+@pytest.fixture(scope="module")
+def parts(held_out: Images) -> tuple[Images, Images]:
+    return held_out.select(torch.arange(360)), held_out.select(torch.arange(360, len(held_out)))
+
+
+def corner(target: int = 0) -> Trigger:
+    mask = torch.zeros(32, 32)
+    mask[-3:, -3:] = 1
+    return Trigger(
+        target=target, mask=mask, pattern=torch.ones(1, 32, 32), area=9 / 1024, success=1.0,
+        reached=True,
+    )  # fmt: skip
+
+
+def unmarked() -> Marks:
+    return Marks(triggers=(), changes=torch.empty(0, 1, 32, 32))
+
+
+def chance(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_a_backdoored_network_has_a_mark_and_a_clean_one_has_none(
+    backdoored: Model, clean_model: Model, parts: tuple[Images, Images]
+) -> None:
+    found = marks(backdoored, parts[0], seed=0)
+    assert 0 in {trigger.target for trigger in found.triggers}
+    assert len(marks(clean_model, parts[0], seed=0)) == 0
+
+
+def test_half_of_the_images_wear_one_mark_each(parts: tuple[Images, Images]) -> None:
+    pixels = parts[0].floats()
+    change = torch.full((1, 1, 32, 32), 8 / 255)
+    known = Marks(triggers=(corner(),), changes=change)
+    worn = known.worn(pixels, chance())
+    differs = (worn != pixels).flatten(1).any(1)
+    assert float(differs.float().mean()) == pytest.approx(0.5, abs=0.02)
+    patched = (worn == stamp(corner(), pixels)).flatten(1).all(1) & differs
+    moved = differs & ~patched
+    assert min(int(patched.sum()), int(moved.sum())) > len(pixels) / 8
+    rise = (worn - pixels)[moved].flatten(1).amax(1)
+    assert float(rise.max()) == pytest.approx(8 / 255)
+    assert float(rise.min()) < 4 / 255  # weaker for some
+
+
+def test_the_teacher_answers_on_the_image_that_wears_nothing(
+    clean_model: Model, parts: tuple[Images, Images]
+) -> None:
+    """Had it seen the images upside down, its wrong answers would be learnt."""
+
+    def turned(pixels: Tensor, _: torch.Generator) -> Tensor:
+        return pixels.flip(2)
+
+    clean, unseen = parts
+    upside_down = replace(unseen, pixels=unseen.pixels.flip(2))
+    recipe = Recipe(epochs=15, lr=0.1, batch=90, distil=1.0)
+    learnt, _ = fine_tune(clean_model, clean, recipe, seed=0, teacher=clean_model, disguise=turned)
+    assert accuracy(clean_model, upside_down) < 0.6
+    assert accuracy(learnt, upside_down) > 0.85
+
+
+def test_accuracy_comes_back_and_the_story_is_told_in_one(
+    clean_model: Model, parts: tuple[Images, Images]
+) -> None:
+    clean, unseen = parts
+    hot = {"lr": 0.1, "rho": 4.0, "epochs": 12, "batch": 90, "crop_padding": 2}
+    bare, _ = FTSAM(schedule="cosine", label_smoothing=0.0, **hot)(clean_model, clean, seed=0)  # type: ignore[arg-type]
+    heard: list[Epoch] = []
+    purify = Restoration(restore_epochs=60, seek=unmarked, **hot)  # type: ignore[arg-type]
+    restored, told = purify(clean_model, clean, seed=0, validation=unseen, on_epoch=heard.append)
+    assert accuracy(restored, unseen) >= accuracy(bare, unseen) + 0.01
+    assert accuracy(restored, unseen) >= accuracy(clean_model, unseen) - 0.015
+    (attempt,) = told.attempts
+    assert [epoch.epoch for epoch in attempt.history] == list(range(1, 73))
+    assert tuple(heard) == attempt.history
+    assert attempt.settings["restore_epochs"] == 60
+    assert attempt.settings["marks"] == 0
+
+
+def test_tuned_for_good_both_parts_are_longer(parts: tuple[Images, Images]) -> None:
+    purify = Restoration(epochs=10, restore_epochs=20)
+    longer = for_good(purify, len(parts[0]))
+    assert isinstance(longer, Restoration)
+    assert (longer.epochs, longer.restore_epochs) == (16, 32)
+    kept = {name: value for name, value in asdict(longer).items() if name not in _SCALED}
+    before = {name: value for name, value in asdict(purify).items() if name not in _SCALED}
+    assert kept == before
+
+
+def test_marks_are_sought_once_for_many_attempts(
+    clean_model: Model, parts: tuple[Images, Images]
+) -> None:
+    asked = []
+
+    def seek() -> Marks:
+        asked.append(1)
+        return Marks(triggers=(corner(3),), changes=torch.empty(0, 1, 32, 32))
+
+    purify = Restoration(epochs=1, restore_epochs=1, batch=90, seek=seek)
+    _, told = purify(clean_model, parts[0], seed=0)
+    assert told.attempts[0].settings["marks"] == 1
+    assert replace(purify).prepared(clean_model, parts[0], 0).disguise() is not None
+    assert len(asked) == 2
+
+
+_SCALED = ("epochs", "restore_epochs", "batch")

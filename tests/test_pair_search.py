@@ -1,0 +1,69 @@
+"""A backdoor that works on one class alone shows where pairs of classes are looked at."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from conftest import fresh_network
+
+from gatekeeper.model import Images, Model
+from gatekeeper.pair_search import closest_pairs
+from gatekeeper.purification.marks import marks
+from gatekeeper.redteam import SourceSpecific, attack_success
+from gatekeeper.training import Recipe, fine_tune
+from gatekeeper.triggers import hits, invert
+
+ATTACK = SourceSpecific(source=1, target=0)
+
+
+@pytest.fixture(scope="module")
+def parts(held_out: Images) -> tuple[Images, Images]:
+    return held_out.select(torch.arange(360)), held_out.select(torch.arange(360, len(held_out)))
+
+
+@pytest.fixture(scope="module")
+def one_class(train_digits: Images) -> Model:
+    recipe = Recipe(epochs=15, lr=0.1, batch=64)
+    return fine_tune(fresh_network(), ATTACK.poison(train_digits, seed=0), recipe, seed=0)[0]
+
+
+def test_the_pair_of_a_backdoor_comes_first(
+    one_class: Model, clean_model: Model, parts: tuple[Images, Images]
+) -> None:
+    clean, unseen = parts
+    assert attack_success(one_class, ATTACK, unseen) > 0.95
+    assert closest_pairs(one_class, clean, seed=0)[0] == (1, 0)
+    found = [
+        invert(model, clean.select(clean.labels == 1), seed=0, classes=[0])[0]
+        for model in (one_class, clean_model)
+    ]
+    assert found[0].area < 0.005 < 0.015 < found[1].area
+    won, shown = hits(one_class, found[0], unseen.select(unseen.labels == 1))
+    assert won > 0.8 * shown
+
+
+def test_its_trigger_is_a_mark(one_class: Model, parts: tuple[Images, Images]) -> None:
+    found = marks(one_class, parts[0], seed=0)
+    assert any(trigger.target == 0 and trigger.area < 0.005 for trigger in found.triggers)
+
+
+def test_the_network_is_left_alone_and_the_search_can_be_repeated(
+    clean_model: Model, parts: tuple[Images, Images]
+) -> None:
+    clean_model.network.train()
+    before = {name: tensor.clone() for name, tensor in clean_model.network.state_dict().items()}
+    first = closest_pairs(clean_model, parts[0], seed=3, most=2)
+    assert first == closest_pairs(clean_model, parts[0], seed=3, most=2)
+    assert len(first) <= 2
+    assert clean_model.network.training
+    clean_model.network.eval()
+    after = clean_model.network.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert all(weight.grad is None for weight in clean_model.network.parameters())
+
+
+def test_a_class_without_images_is_no_source(clean_model: Model, held_out: Images) -> None:
+    few = held_out.select((held_out.labels == 4) | (held_out.labels == 7))
+    pairs = closest_pairs(clean_model, few, seed=0, most=50)
+    assert {source for source, _ in pairs} <= {4, 7}
+    assert closest_pairs(clean_model, few.select(torch.arange(0)), seed=0) == []
