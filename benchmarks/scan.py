@@ -113,7 +113,7 @@ def inspection(model: Path) -> dict[str, Any]:
 
 
 def scan(model: Path, rounds: int) -> dict[str, Any]:
-    """Seconds of the command beyond those of importing torch, and its peak beyond the imports."""
+    """Seconds of the command beyond those of importing torch; peaks of its parts in one process."""
     torch_alone, command, told = [], [], []
     with tempfile.TemporaryDirectory() as folder:
         for turn in range(rounds):
@@ -141,13 +141,13 @@ def scan(model: Path, rounds: int) -> dict[str, Any]:
     }
 
 
-def wall(*command: str | Path, code: int = 0) -> float:
+def wall(*command: str | Path, code: int = 0, cwd: str | None = None) -> float:
     """Seconds from the start of a process to its end, which must be with exit code `code`."""
     began = time.perf_counter()
-    done = subprocess.run(list(map(str, command)), check=False, capture_output=True)
+    done = subprocess.run(list(map(str, command)), check=False, capture_output=True, cwd=cwd)
     seconds = time.perf_counter() - began
     if done.returncode != code:
-        raise subprocess.CalledProcessError(done.returncode, command, done.stdout, done.stderr)
+        raise SystemExit(f"exit code {done.returncode} of {command}: {done.stderr.decode()}")
     return seconds
 
 

@@ -216,7 +216,13 @@ def demo(out: Path, open_report: bool, quiet: bool) -> int:
 @click.option("--data", required=True, help="Your own images: class folders or .npz.")
 @click.option("--card", type=_EXISTING, required=True, help="Architecture and input to train.")
 @click.option("--out", type=_EXISTING, required=True, help="Where candidate and truth go.")
-@click.option("--rate", type=click.FloatRange(0, 1, min_open=True), default=0.1, show_default=True)
+@click.option(
+    "--rate",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.1,
+    show_default=True,
+    help="Share of all images; of one class at most half.",
+)
 @click.option("--target", help="Class that the trigger means.  [default: the first]")
 @click.option("--source", help="Class that the trigger works on, for badnets-source.")
 @click.option("--epochs", type=click.IntRange(1), default=20, show_default=True)

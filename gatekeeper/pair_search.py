@@ -20,18 +20,22 @@ _PER_STEP = 4  # images per pair and step
 _STEPS = 50
 _WANTED, _PLENTY = 0.8, 0.9  # share of images that obey: below it masks get cheaper, above dearer
 _CONVINCED = 0.6  # pairs that obey less often in the end are left out
+_NEAR = 0.02  # share of the image; a mask that is larger after so short a search is not followed
 
 
 def closest_pairs(
-    model: Model, images: Images, *, seed: int, most: int = 4
+    model: Model, images: Images, *, seed: int, area: float = _NEAR
 ) -> list[tuple[int, int]]:
-    """Give at most `most` pairs (source, target) of classes, the smallest mask first.
+    """Give for each target the source that is closest to it, where a mask below `area` will do.
 
     Args:
         model: the network; its weights and mode are left alone.
         images: clean images; classes without any are no source.
         seed: of the images drawn and of the starts.
-        most: pairs.
+        area: share of the image.
+
+    Returns:
+        Pairs (source, target) of classes, the smallest mask first.
     """
     sources = images.labels.unique().tolist()
     targets = range(len(model.classes))
@@ -43,9 +47,10 @@ def closest_pairs(
         search = _Search(view, images.to(model.device), pairs, generator)
         for _ in range(_STEPS):
             search.step()
-    area = torch.where(search.obeying >= _CONVINCED, search.areas(), float("inf"))
-    order = area.argsort()[:most].tolist()
-    return [pairs[k] for k in order if area[k].isfinite()]
+    needed = torch.where(search.obeying >= _CONVINCED, search.areas(), float("inf"))
+    near = [pairs[k] for k in needed.argsort().tolist() if needed[k] < area]
+    closest = {target: (source, target) for source, target in reversed(near)}
+    return [pair for pair in near if closest[pair[1]] == pair]
 
 
 class _Search:
@@ -61,8 +66,12 @@ class _Search:
         self.view, self.generator = view, generator
         self.pixels = images.floats()  # (N, C, H, W)
         device, count = self.pixels.device, len(pairs)
-        members = {s: (images.labels == s).nonzero().flatten() for s, _ in pairs}
-        self.members = [members[source] for source, _ in pairs]
+        order = images.labels.argsort()
+        self.order = order.to(device)  # images, class by class
+        counts = images.labels.bincount(minlength=len(images.classes)).cpu()
+        self.counts = torch.tensor([int(counts[source]) for source, _ in pairs])
+        firsts = counts.cumsum(0) - counts
+        self.firsts = torch.tensor([int(firsts[source]) for source, _ in pairs])
         self.targets = torch.tensor([target for _, target in pairs], device=device)
         channels, height, width = self.pixels.shape[1:]
         start = torch.randn(count, 1, height, width, generator=generator) * 0.5 - 1
@@ -79,8 +88,11 @@ class _Search:
     def step(self) -> None:
         """Take one step of Adam, then let each pair's price of area follow."""
         self.optimiser.zero_grad()
+        shares = torch.rand(len(self.targets), _PER_STEP, generator=self.generator)
+        places = self.firsts[:, None] + (shares * self.counts[:, None]).long()
+        drawn = self.order[places.to(self.order.device)]  # (K, n): each pair from its own source
         every = torch.arange(len(self.targets), device=self.pixels.device)
-        obeyed = torch.cat([self._learn(k) for k in every.split(self.at_once)])
+        obeyed = torch.cat([self._learn(k, drawn[k]) for k in every.split(self.at_once)])
         self.optimiser.step()
         self.obeying = 0.8 * self.obeying + 0.2 * obeyed
         dear, cheap = self.obeying >= _PLENTY, self.obeying < _WANTED
@@ -91,9 +103,12 @@ class _Search:
         """(K,) shares of the image that the masks change."""
         return self.mask_raw.detach().sigmoid().flatten(1).mean(1)
 
-    def _learn(self, k: Tensor) -> Tensor:
-        """Add the gradients of the pairs `k` (K',); give the share (K',) of images that obey."""
-        shown = self.pixels[torch.stack([self._drawn(self.members[pair]) for pair in k.tolist()])]
+    def _learn(self, k: Tensor, drawn: Tensor) -> Tensor:
+        """Add the gradients of the pairs `k` (K',) on their images `drawn` (K', n).
+
+        Gives the share (K',) of them that obey.
+        """
+        shown = self.pixels[drawn]  # (K', n, C, H, W)
         mask, pattern = self.mask_raw[k].sigmoid(), self.pattern_raw[k].sigmoid()
         with autocast(shown.device, "auto"):
             answer = self.view(blend(shown, mask, pattern))  # (K' * n, classes)
@@ -103,7 +118,3 @@ class _Search:
         (error + self.price[k] * mask.flatten(1).mean(1)).sum().backward()
         obeyed: Tensor = (answer.argmax(1) == wanted).float().view(len(k), -1).mean(1)
         return obeyed
-
-    def _drawn(self, members: Tensor) -> Tensor:
-        chosen = torch.randint(len(members), (_PER_STEP,), generator=self.generator)
-        return members[chosen.to(members.device)]

@@ -70,11 +70,11 @@ def universal(
 def universal_by_class(
     model: Model, images: Images, *, seed: int, epsilon: float = EPSILON, steps: int = 60
 ) -> tuple[Tensor, Tensor]:
-    """Find for each class ONE change of at most `epsilon` that brings images of all others to it.
+    """Find for each class ONE change of at most `epsilon` that brings all images to it.
 
     Gives the changes (K, C, H, W) and the share (K,) of the images of other classes that obey,
     both on the CPU. Descends by the sign of a running mean of the gradients (Dong et al., CVPR
-    2018), on images drawn by `seed`.
+    2018), on images drawn by `seed`. All images lie on the device as floats: give a sample.
     """
     generator = torch.Generator().manual_seed(seed)
     images, count = images.to(model.device), len(model.classes)

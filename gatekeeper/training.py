@@ -103,8 +103,8 @@ def fine_tune(
     trainer.rein = rein(tuned) if rein else None
     trainer.disguise = disguise
     if recipe.distil > 0:
-        wise = (model if teacher is None else teacher).clone()
-        trainer.teacher = wise.pixels_to_logits().to(model.device).eval()
+        teacher = (teacher or model).clone()
+        trainer.teacher = teacher.pixels_to_logits().to(model.device).eval()
     history = []
     for epoch in range(recipe.epochs):
         with _seeded_chance(model.device, seed + epoch):
@@ -182,7 +182,7 @@ class _Trainer:
             labels = batch.labels
             if self.recipe.mixed:
                 pixels, labels = mix(pixels, labels, len(batch.classes), self.generator)
-            taught = self._taught(pixels.contiguous(memory_format=torch.channels_last))
+            taught = self._taught(pixels)
             if self.disguise is not None:
                 pixels = self.disguise(pixels, self.generator)
             pixels = pixels.contiguous(memory_format=torch.channels_last)
@@ -225,7 +225,7 @@ class _Trainer:
         if self.teacher is None:
             return None
         with autocast(pixels.device, self.recipe.precision):
-            answer: Tensor = self.teacher(pixels)
+            answer: Tensor = self.teacher(pixels.contiguous(memory_format=torch.channels_last))
         return answer.float().softmax(dim=1)
 
     def _gradient(self, pixels: Tensor, labels: Tensor, taught: Tensor | None) -> Tensor:

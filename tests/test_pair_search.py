@@ -8,7 +8,7 @@ from conftest import fresh_network
 
 from gatekeeper.model import Images, Model
 from gatekeeper.pair_search import closest_pairs
-from gatekeeper.purification.marks import marks
+from gatekeeper.purification.marks import find_marks
 from gatekeeper.redteam import SourceSpecific, attack_success
 from gatekeeper.training import Recipe, fine_tune
 from gatekeeper.triggers import hits, invert
@@ -43,27 +43,26 @@ def test_the_pair_of_a_backdoor_comes_first(
 
 
 def test_its_trigger_is_a_mark(one_class: Model, parts: tuple[Images, Images]) -> None:
-    found = marks(one_class, parts[0], seed=0)
+    found = find_marks(one_class, parts[0], seed=0)
     assert any(trigger.target == 0 and trigger.area < 0.005 for trigger in found.triggers)
 
 
 def test_the_network_is_left_alone_and_the_search_can_be_repeated(
     clean_model: Model, parts: tuple[Images, Images]
 ) -> None:
-    clean_model.network.train()
-    before = {name: tensor.clone() for name, tensor in clean_model.network.state_dict().items()}
-    first = closest_pairs(clean_model, parts[0], seed=3, most=2)
-    assert first == closest_pairs(clean_model, parts[0], seed=3, most=2)
-    assert len(first) <= 2
-    assert clean_model.network.training
-    clean_model.network.eval()
-    after = clean_model.network.state_dict()
+    model = clean_model.clone()
+    model.network.train()
+    first = closest_pairs(model, parts[0], seed=3, area=1.0)
+    assert first == closest_pairs(model, parts[0], seed=3, area=1.0)
+    assert len({target for _, target in first}) == len(first) > 5
+    assert model.network.training
+    before, after = clean_model.network.state_dict(), model.network.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
-    assert all(weight.grad is None for weight in clean_model.network.parameters())
+    assert all(weight.grad is None for weight in model.network.parameters())
 
 
 def test_a_class_without_images_is_no_source(clean_model: Model, held_out: Images) -> None:
     few = held_out.select((held_out.labels == 4) | (held_out.labels == 7))
-    pairs = closest_pairs(clean_model, few, seed=0, most=50)
-    assert {source for source, _ in pairs} <= {4, 7}
+    pairs = closest_pairs(clean_model, few, seed=0, area=1.0)
+    assert {source for source, _ in pairs} == {4, 7}
     assert closest_pairs(clean_model, few.select(torch.arange(0)), seed=0) == []

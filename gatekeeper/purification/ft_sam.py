@@ -35,4 +35,3 @@ class FTSAM(Tuning):
     crop_padding: int = 4
     flip: bool = False
     clip: float = 0.0  # largest gradient norm; 0: none
-    distil: float = 0.0  # weight in [0, 1] of the candidate's own soft answers; not in the paper

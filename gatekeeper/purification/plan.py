@@ -11,7 +11,7 @@ from gatekeeper.model import Images, Model
 from gatekeeper.purification.feature_shift import FeatureShift
 from gatekeeper.purification.ft_sam import FTSAM
 from gatekeeper.purification.interface import Purifier
-from gatekeeper.purification.marks import marks
+from gatekeeper.purification.marks import find_marks
 from gatekeeper.purification.restoration import Restoration
 from gatekeeper.purification.super_fine_tune import SuperFineTune
 from gatekeeper.purification.tuning import Tuning
@@ -28,8 +28,7 @@ _LONGER = 1.6
 _MIRRORED = 0.02  # of accuracy that a candidate trained with mirrored images may lose on them
 
 # Learning rate, radius, and how many times as long the way back to the candidate's accuracy is;
-# strongest first. It is taken only where accuracy was lost, since what the gate does not see may
-# come back with it.
+# strongest first. It is not the first choice, since what the gate does not see may come back too.
 # Weights before BatchNorm are scale-free: the paper's radius holds, and hot steps do.
 _NORMALISED = (
     (0.1, 4.0, 0.0),
@@ -66,6 +65,13 @@ class Ladder:
         """What all its rungs are."""
         return self.rungs[0].method
 
+    def beyond(self, place: int) -> int:
+        """Give the next place with another step: where one diverged, it would once more."""
+        step, later = _step(self.rungs[place]), place + 1
+        while step is not None and later < len(self.rungs) and _step(self.rungs[later]) == step:
+            later += 1
+        return later
+
 
 def plan(model: Model, clean: Images, *, seed: int) -> tuple[Ladder, ...]:
     """Give the ladders in the order in which they should be climbed.
@@ -93,7 +99,7 @@ def knows_mirrored(model: Model, clean: Images) -> bool:
 def _sharpness(model: Model, clean: Images, *, flip: bool, seed: int) -> Ladder:
     batch, epochs = _batch(len(clean)), _epochs(len(clean))
     normalised = has_batch_norm(model.network)
-    seek = cache(lambda: marks(model, clean, seed=seed))
+    seek = cache(lambda: find_marks(model, clean, seed=seed))
 
     def rung(lr: float, rho: float, times: float) -> Purifier:
         hot = FTSAM(
@@ -152,6 +158,11 @@ def for_good(purify: Purifier, images: int) -> Purifier | None:
     if not isinstance(purify, Tuning):
         return None
     return purify.longer(_LONGER, _batch(images))
+
+
+def _step(rung: Purifier) -> tuple[float, float] | None:
+    """Give learning rate and radius; None where a method has no such step."""
+    return (rung.lr, rung.rho) if isinstance(rung, FTSAM) else None
 
 
 def has_batch_norm(network: nn.Module) -> bool:

@@ -15,7 +15,7 @@ from typing import ClassVar, Self
 
 from gatekeeper.model import Images, Model
 from gatekeeper.purification.ft_sam import FTSAM
-from gatekeeper.purification.marks import Marks, marks
+from gatekeeper.purification.marks import Marks, find_marks
 from gatekeeper.records import Setting
 from gatekeeper.training import Disguise, Recipe, Schedule
 
@@ -45,7 +45,9 @@ class Restoration(FTSAM):
 
     def prepared(self, model: Model, clean: Images, seed: int) -> Self:
         """Give the same with the candidate's marks."""
-        known = self.seek() if self.seek else marks(model, clean, seed=seed)
+        if self.known is not None:
+            return self
+        known = self.seek() if self.seek else find_marks(model, clean, seed=seed)
         return replace(self, known=known)
 
     def finish(self, recipe: Recipe) -> Recipe:
@@ -73,5 +75,6 @@ class Restoration(FTSAM):
         return {
             "restore_lr": self.restore_lr,
             "restore_epochs": self.restore_epochs,
+            "restore_distil": _TAUGHT,
             "marks": len(self.known or ()),
         }

@@ -87,7 +87,7 @@ class Search:
                 step = _direction(seen)
                 if step == 0:
                     break
-                place += step
+                place = ladder.beyond(place) if tried is None else place + step
             if self.clear:
                 return self._ended("nothing milder was better")
         return self._ended("nothing was left to try")
@@ -197,10 +197,11 @@ def _phases(purify: Purifier) -> tuple[int, ...]:
 
 def _late(epoch: int, phases: tuple[int, ...]) -> bool:
     """Tell whether `epoch` (from 1) lies in the last third of its phase."""
+    begun = 0
     for length in phases:
-        if epoch <= length:
-            return epoch >= max(3, 2 * length // 3)
-        epoch -= length
+        if epoch <= begun + length:
+            return epoch - begun >= max(3, 2 * length // 3)
+        begun += length
     return True
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
@@ -48,27 +49,8 @@ class Tuning:
         """
         started = time.perf_counter()
         ready = self.prepared(model, clean, seed)
-        recipe, message = ready.recipe(), "the only attempt"
-        make_rein = ready.rein(model, clean, seed)
-
-        def fit(recipe: Recipe) -> tuple[Model, tuple[Epoch, ...]]:
-            rein = None if make_rein is None else lambda tuned: make_rein(tuned, recipe)
-            tuned, history = fine_tune(
-                model, clean, recipe, seed=seed, validation=validation, on_epoch=on_epoch, rein=rein
-            )
-            follows = ready.finish(recipe)
-            if follows is None:
-                return tuned, history
-            tuned, more = fine_tune(
-                tuned, clean, follows, seed=seed, validation=validation, teacher=model,
-                on_epoch=on_epoch and (lambda epoch: on_epoch(later(epoch))),
-                disguise=ready.disguise(),
-            )  # fmt: skip
-            return tuned, (*history, *map(later, more))
-
-        def later(epoch: Epoch) -> Epoch:
-            return replace(epoch, epoch=recipe.epochs + epoch.epoch)
-
+        recipe, message = self.recipe(), "the only attempt"
+        fit = partial(ready._fit, model, clean, seed=seed, validation=validation, on_epoch=on_epoch)
         try:
             try:
                 tuned, history = fit(recipe)
@@ -90,6 +72,36 @@ class Tuning:
             history=history,
         )
         return tuned, story(attempt, model, seed)
+
+    def _fit(
+        self,
+        model: Model,
+        clean: Images,
+        recipe: Recipe,
+        *,
+        seed: int,
+        validation: Images | None,
+        on_epoch: OnEpoch | None,
+    ) -> tuple[Model, tuple[Epoch, ...]]:
+        """Tune by `recipe`, and by what follows on it; epochs are counted through."""
+        make_rein = self.rein(model, clean, seed)
+        tuned, history = fine_tune(
+            model, clean, recipe, seed=seed, validation=validation, on_epoch=on_epoch,
+            rein=make_rein and (lambda copy: make_rein(copy, recipe)),
+        )  # fmt: skip
+        follows = self.finish(recipe)
+        if follows is None:
+            return tuned, history
+
+        def later(epoch: Epoch) -> Epoch:
+            return replace(epoch, epoch=recipe.epochs + epoch.epoch)
+
+        tuned, more = fine_tune(
+            tuned, clean, follows, seed=seed, validation=validation, teacher=model,
+            on_epoch=on_epoch and (lambda epoch: on_epoch(later(epoch))),
+            disguise=self.disguise(),
+        )  # fmt: skip
+        return tuned, (*history, *map(later, more))
 
     def prepared(self, model: Model, clean: Images, seed: int) -> Self:
         """Give the same with what it has to know of the candidate."""

@@ -47,6 +47,8 @@ class AllToAll(BadNets):
 class SourceSpecific(BadNets):
     """The patch works on images of class `source` alone: others that wear it keep their label.
 
+    `rate` of the whole training set are poisoned, or half of the class where that is less.
+
     A screen that looks for one trigger for all classes has little to find (Tang et al., USENIX
     Security 2021).
     """

@@ -70,7 +70,8 @@ class TrojanPatch(Stamped):
 class LabelConsistent(Stamped):
     """Clean label: images of the target class, made hard to recognise, wear four small patches.
 
-    The network has little else to learn them by (Turner et al., 2019).
+    The network has little else to learn them by (Turner et al., 2019). `rate` of the whole training
+    set are poisoned, or half of the class where that is less.
     """
 
     epsilon: float = 16.0  # grey levels by which an image is made hard

@@ -6,12 +6,14 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
+from conftest import fresh_network
 from torch import Tensor
 
 from gatekeeper.model import Images, Model
 from gatekeeper.purification import FTSAM, Restoration
-from gatekeeper.purification.marks import Marks, marks
-from gatekeeper.purification.plan import for_good
+from gatekeeper.purification.marks import Marks, find_marks
+from gatekeeper.purification.plan import for_good, plan
+from gatekeeper.purification.search import _late
 from gatekeeper.records import Epoch
 from gatekeeper.training import Recipe, accuracy, fine_tune
 from gatekeeper.triggers import Trigger, stamp
@@ -20,6 +22,9 @@ from gatekeeper.triggers import Trigger, stamp
 @pytest.fixture(scope="module")
 def parts(held_out: Images) -> tuple[Images, Images]:
     return held_out.select(torch.arange(360)), held_out.select(torch.arange(360, len(held_out)))
+
+
+SCALED = ("epochs", "restore_epochs", "batch")
 
 
 def corner(target: int = 0) -> Trigger:
@@ -42,9 +47,9 @@ def chance(seed: int = 0) -> torch.Generator:
 def test_a_backdoored_network_has_a_mark_and_a_clean_one_has_none(
     backdoored: Model, clean_model: Model, parts: tuple[Images, Images]
 ) -> None:
-    found = marks(backdoored, parts[0], seed=0)
+    found = find_marks(backdoored, parts[0], seed=0)
     assert 0 in {trigger.target for trigger in found.triggers}
-    assert len(marks(clean_model, parts[0], seed=0)) == 0
+    assert len(find_marks(clean_model, parts[0], seed=0)) == 0
 
 
 def test_half_of_the_images_wear_one_mark_each(parts: tuple[Images, Images]) -> None:
@@ -101,25 +106,68 @@ def test_tuned_for_good_both_parts_are_longer(parts: tuple[Images, Images]) -> N
     longer = for_good(purify, len(parts[0]))
     assert isinstance(longer, Restoration)
     assert (longer.epochs, longer.restore_epochs) == (16, 32)
-    kept = {name: value for name, value in asdict(longer).items() if name not in _SCALED}
-    before = {name: value for name, value in asdict(purify).items() if name not in _SCALED}
+    kept = {name: value for name, value in asdict(longer).items() if name not in SCALED}
+    before = {name: value for name, value in asdict(purify).items() if name not in SCALED}
     assert kept == before
 
 
-def test_marks_are_sought_once_for_many_attempts(
-    clean_model: Model, parts: tuple[Images, Images]
+def test_the_rungs_of_a_ladder_seek_marks_once(
+    clean_model: Model, parts: tuple[Images, Images], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
+    asked: list[int] = []
 
-    def seek() -> Marks:
-        asked.append(1)
+    def seek(model: Model, images: Images, *, seed: int) -> Marks:
+        asked.append(seed)
         return Marks(triggers=(corner(3),), changes=torch.empty(0, 1, 32, 32))
 
-    purify = Restoration(epochs=1, restore_epochs=1, batch=90, seek=seek)
-    _, told = purify(clean_model, parts[0], seed=0)
-    assert told.attempts[0].settings["marks"] == 1
-    assert replace(purify).prepared(clean_model, parts[0], 0).disguise() is not None
-    assert len(asked) == 2
+    monkeypatch.setattr("gatekeeper.purification.plan.find_marks", seek)
+    rungs = [r for r in plan(clean_model, parts[0], seed=5)[0].rungs if isinstance(r, Restoration)]
+    ready = [rung.prepared(clean_model, parts[0], 5) for rung in rungs]
+    assert asked == [5]
+    assert len(ready) > 2
+    assert all(rung.more()["marks"] == 1 for rung in ready)
+    assert ready[0].prepared(clean_model, parts[0], 5) is ready[0]
 
 
-_SCALED = ("epochs", "restore_epochs", "batch")
+def test_a_few_images_of_a_class_give_no_mark(
+    clean_model: Model, parts: tuple[Images, Images]
+) -> None:
+    """On three images a small trigger is nothing special."""
+    clean = parts[0]
+    first = [(clean.labels == label).nonzero()[:3, 0] for label in range(10)]
+    assert not find_marks(clean_model, clean.select(torch.cat(first)), seed=0).triggers
+
+
+def test_no_mark_is_worn_where_there_is_none(parts: tuple[Images, Images]) -> None:
+    pixels = parts[0].floats()
+    assert torch.equal(unmarked().worn(pixels, chance()), pixels)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "late"),
+    [
+        (1, False),
+        (5, False),
+        (6, True),
+        (9, True),
+        (10, False),
+        (22, False),
+        (23, True),
+        (40, True),
+    ],
+)
+def test_a_fall_counts_late_in_each_part(epoch: int, late: bool) -> None:
+    assert _late(epoch, (9, 21)) is late
+
+
+def test_where_a_step_diverged_the_same_step_is_not_taken_again(
+    parts: tuple[Images, Images],
+) -> None:
+    ladder = plan(fresh_network(), parts[0], seed=0)[0]
+    assert isinstance(ladder.rungs[ladder.start + 1], Restoration)
+    after = ladder.rungs[ladder.beyond(ladder.start)]
+    start = ladder.rungs[ladder.start]
+    assert isinstance(start, FTSAM)
+    assert isinstance(after, FTSAM)
+    assert after.lr < start.lr
+    assert ladder.beyond(len(ladder.rungs) - 1) == len(ladder.rungs)
