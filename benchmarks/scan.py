@@ -118,10 +118,8 @@ def scan(model: Path, rounds: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         for turn in range(rounds):
             torch_alone.append(wall(sys.executable, "-c", "import torch"))
-            out = ("--out", f"{folder}/command-{turn}")
-            command.append(
-                wall(GATEKEEPER, "scan", model, "--policy", "default", *out, code=UNDECIDED)
-            )
+            words = ("scan", model, "--policy", "default", "--out", f"{folder}/command-{turn}")
+            command.append(wall(GATEKEEPER, *words, code=UNDECIDED, cwd=folder))
             told.append(json.loads(python(SCAN, model, f"{folder}/{turn}").splitlines()[-1]))
     size = model.stat().st_size / 1024  # KiB, as the kernel counts memory
     return {

@@ -15,6 +15,7 @@ from gatekeeper.purification.marks import Marks, find_marks
 from gatekeeper.purification.plan import for_good, plan
 from gatekeeper.purification.search import _late
 from gatekeeper.records import Epoch
+from gatekeeper.redteam import BadNets, attack_success
 from gatekeeper.training import Recipe, accuracy, fine_tune
 from gatekeeper.triggers import Trigger, stamp
 
@@ -99,6 +100,19 @@ def test_accuracy_comes_back_and_the_story_is_told_in_one(
     assert tuple(heard) == attempt.history
     assert attempt.settings["restore_epochs"] == 60
     assert attempt.settings["marks"] == 0
+
+
+def test_a_mark_that_the_candidate_teaches_is_not_learnt(
+    backdoored: Model, parts: tuple[Images, Images], attack: BadNets
+) -> None:
+    """After steps too mild to remove anything: what is countered goes, and stays without."""
+    clean, unseen = parts
+    mild = Restoration(lr=0.01, rho=0.1, epochs=2, batch=90, restore_lr=0.05, restore_epochs=15)
+    blind, _ = replace(mild, seek=unmarked)(backdoored, clean, seed=0)
+    seeing, _ = mild(backdoored, clean, seed=0)
+    assert attack_success(blind, attack, unseen) > 0.5
+    assert attack_success(seeing, attack, unseen) < 0.05
+    assert accuracy(seeing, unseen) >= accuracy(backdoored, unseen) - 0.02
 
 
 def test_tuned_for_good_both_parts_are_longer(parts: tuple[Images, Images]) -> None:
