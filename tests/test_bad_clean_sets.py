@@ -78,7 +78,7 @@ def test_a_network_without_convolutions_is_served(held_out: Images, train_digits
     assert purified is not None
     assert accuracy(purified, held_out) > accuracy(known, held_out) - 0.02
     assert told.attempts[0].method == "ft-sam"
-    masked = next(ladder for ladder in Auto().ladders(known, held_out) if ladder.method == "awm")
+    masked = next(ladder for ladder in Auto().ladders(known, held_out, 0) if ladder.method == "awm")
     network, _ = masked.rungs[-1](known, held_out.select(torch.arange(64)), seed=0)
     assert network.network[1].weight.shape == (64, 1024)  # type: ignore[index,union-attr]
 

@@ -8,7 +8,7 @@ from conftest import fresh_network
 
 from gatekeeper.model import Images, Model
 from gatekeeper.pair_search import closest_pairs
-from gatekeeper.purification.marks import find_marks
+from gatekeeper.purification.marks import _of_one_class
 from gatekeeper.redteam import SourceSpecific, attack_success
 from gatekeeper.training import Recipe, fine_tune
 from gatekeeper.triggers import hits, invert
@@ -43,8 +43,8 @@ def test_the_pair_of_a_backdoor_comes_first(
 
 
 def test_its_trigger_is_a_mark(one_class: Model, parts: tuple[Images, Images]) -> None:
-    found = find_marks(one_class, parts[0], seed=0)
-    assert any(trigger.target == 0 and trigger.area < 0.005 for trigger in found.triggers)
+    found = _of_one_class(one_class, parts[0], parts[0], 0)
+    assert any(trigger.target == 0 and trigger.area < 0.005 for trigger in found)
 
 
 def test_the_network_is_left_alone_and_the_search_can_be_repeated(

@@ -10,8 +10,9 @@ from conftest import fresh_network
 from torch import Tensor
 
 from gatekeeper.model import Images, Model
+from gatekeeper.pair_search import closest_pairs
 from gatekeeper.purification import FTSAM, Restoration
-from gatekeeper.purification.marks import Marks, find_marks
+from gatekeeper.purification.marks import Marks, _of_one_class, find_marks
 from gatekeeper.purification.plan import for_good, plan
 from gatekeeper.purification.search import _late
 from gatekeeper.records import Epoch
@@ -149,7 +150,9 @@ def test_a_few_images_of_a_class_give_no_mark(
     """On three images a small trigger is nothing special."""
     clean = parts[0]
     first = [(clean.labels == label).nonzero()[:3, 0] for label in range(10)]
-    assert not find_marks(clean_model, clean.select(torch.cat(first)), seed=0).triggers
+    few = clean.select(torch.cat(first))
+    assert closest_pairs(clean_model, few, seed=0, area=0.05)
+    assert not _of_one_class(clean_model, few, few, 0)
 
 
 def test_no_mark_is_worn_where_there_is_none(parts: tuple[Images, Images]) -> None:
