@@ -15,6 +15,7 @@ _PANELS = (
     ("smallest_trigger_area", "smallest trigger, share of image"),
 )
 _GAP = 36
+_LEFT = LEFT + 64  # a method's name and what became of it need room
 _MARK = {"accepted": "accepted", "refused": "refused", "diverged": "refused"}
 
 
@@ -25,14 +26,14 @@ def attempts_chart(attempts: Sequence[Attempt], checks: Sequence[Check]) -> Mark
         return Markup()
     height = 30 * len(attempts) + 56
     parts = [head(height, "Each attempt: what it cost, and how large a trigger it left")]
-    wide = (WIDTH - LEFT - RIGHT - _GAP) / 2
+    wide = (WIDTH - _LEFT - RIGHT - _GAP) / 2
     for number, attempt in enumerate(attempts):
         y = 38 + 30 * number
         method = f"{attempt.method} on all" if attempt.final else attempt.method
         label = f"{number + 1}. {method}, {attempt.outcome}"
-        parts.append(text("label", LEFT - 14, y + 4, label, anchor="end"))
+        parts.append(text("label", _LEFT - 14, y + 4, label, anchor="end"))
     for place, (metric, title) in enumerate(_PANELS):
-        left = LEFT + place * (wide + _GAP)
+        left = _LEFT + place * (wide + _GAP)
         parts += _panel(metric, title, left, wide, attempts, _bound(metric, checks))
     return Markup("".join(parts) + "</svg>")
 

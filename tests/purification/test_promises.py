@@ -53,7 +53,7 @@ PROMISES: dict[str, tuple[Purify, float]] = {
         0.05,
     ),
     "ft-sam-restore": (
-        lambda m, c: Restoration(epochs=30, restore_epochs=30, batch=64)(m, c, seed=0),
+        lambda m, c: Restoration(epochs=15, restore_epochs=15, batch=90)(m, c, seed=0),
         0.05,
     ),
     "awm": (lambda m, c: WeightMasking(alpha=0.99)(m, c, seed=0), 0.10),
