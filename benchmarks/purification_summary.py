@@ -12,10 +12,16 @@ from scipy.special import stdtrit
 METHODS = ("none", "ft", "super-ft", "fst", "awm", "ft-sam", "auto")
 PLANTED = 0.5  # attack success of a victim, below which nothing was planted that could be removed
 
-
 _LOOKED_AT = (
-    *("none", "badnets", "badnets-source", "blended", "sig", "low-frequency"),
-    *("trojan", "wanet", "adaptive"),
+    "none",
+    "badnets",
+    "badnets-source",
+    "blended",
+    "sig",
+    "low-frequency",
+    "trojan",
+    "wanet",
+    "adaptive",
 )
 _MEANS = {"mean_asr": "asr", "mean_accuracy_drop": "accuracy_drop", "mean_der": "der"}
 _SEQUELA = ("membership_auc", "reinjection_success", "adversarial_accuracy")
