@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache
 
 from torch import nn
 
 from gatekeeper.model import Images, Model
 from gatekeeper.purification.feature_shift import FeatureShift
-from gatekeeper.purification.ft_sam import FTSAM
+from gatekeeper.purification.ft_sam import FTSAM, Memory
 from gatekeeper.purification.interface import Purifier
 from gatekeeper.purification.marks import find_marks
 from gatekeeper.purification.restoration import Restoration
@@ -17,7 +17,8 @@ from gatekeeper.purification.super_fine_tune import SuperFineTune
 from gatekeeper.purification.tuning import Tuning
 from gatekeeper.purification.unlearning import Unlearning
 from gatekeeper.purification.weight_masking import WeightMasking
-from gatekeeper.training import BatchNorm, accuracy
+from gatekeeper.training import BatchNorm
+from gatekeeper.views import MIRRORED, knows
 
 FEW = 4  # images of a class; with fewer, none can be kept to choose by, and tuning overfits
 _STEPS, _LEAST_EPOCHS, _MOST_EPOCHS = 150, 30, 100  # optimiser steps of an attempt, at least
@@ -25,7 +26,6 @@ _STEPS, _LEAST_EPOCHS, _MOST_EPOCHS = 150, 30, 100  # optimiser steps of an atte
 # Times the epochs of an attempt, once it is known what to tune by: clean accuracy depends less on
 # chance then. An attempt is shorter, since there are many.
 _LONGER = 1.6
-_MIRRORED = 0.02  # of accuracy that a candidate trained with mirrored images may lose on them
 
 # Learning rate, radius, and how many times as long the way back to the candidate's accuracy is;
 # strongest first. It is not the first choice, since what the gate does not see may come back too.
@@ -82,7 +82,7 @@ def plan(model: Model, clean: Images, *, seed: int) -> tuple[Ladder, ...]:
     the search for the candidate's marks.
     """
     scarce = int(clean.labels.bincount(minlength=len(clean.classes)).min()) < FEW
-    flip = knows_mirrored(model, clean)
+    flip = knows(model, clean, MIRRORED)  # then mirrored images serve as more images
     masks = _masks(len(clean), flip=flip)
     if scarce:
         return (masks,)
@@ -90,27 +90,22 @@ def plan(model: Model, clean: Images, *, seed: int) -> tuple[Ladder, ...]:
     return (*tuned, masks, *_others(model, clean, flip=flip))
 
 
-def knows_mirrored(model: Model, clean: Images) -> bool:
-    """Tell whether the candidate names mirrored images as well: then they serve as more images."""
-    mirrored = replace(clean, pixels=clean.pixels.flip(3))
-    return accuracy(model, mirrored) >= accuracy(model, clean) - _MIRRORED
-
-
 def _sharpness(model: Model, clean: Images, *, flip: bool, seed: int) -> Ladder:
     batch, epochs = _batch(len(clean)), _epochs(len(clean))
     normalised = has_batch_norm(model.network)
     seek = cache(lambda: find_marks(model, clean, seed=seed))
+    memory = Memory()
 
     def rung(lr: float, rho: float, times: float) -> Purifier:
         hot = FTSAM(
             lr=lr, rho=rho, epochs=epochs, batch=batch, schedule="cosine", label_smoothing=0.0,
             crop_padding=model.input.size[1] // 16, flip=flip, clip=0.0 if normalised else 1.0,
+            memory=memory,
         )  # fmt: skip
         if not times:
             return hot
-        return Restoration(
-            **asdict(hot), restore_lr=lr, restore_epochs=round(times * epochs), seek=seek
-        )
+        shared = {setting.name: getattr(hot, setting.name) for setting in fields(hot)}
+        return Restoration(**shared, restore_lr=lr, restore_epochs=round(times * epochs), seek=seek)
 
     steps = _NORMALISED if normalised else _BARE
     return Ladder(rungs=tuple(rung(*step) for step in steps), start=1 if normalised else 2)

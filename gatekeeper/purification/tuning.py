@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 
+Tuned = tuple[Model, tuple[Epoch, ...]]  # and its history
 MakeRein = Callable[[Model, Recipe], Rein]  # for the copy that is tuned, by the recipe in force
 
 
@@ -82,12 +83,15 @@ class Tuning:
         seed: int,
         validation: Images | None,
         on_epoch: OnEpoch | None,
-    ) -> tuple[Model, tuple[Epoch, ...]]:
+    ) -> Tuned:
         """Tune by `recipe`, and by what follows on it; epochs are counted through."""
         make_rein = self.rein(model, clean, seed)
-        tuned, history = fine_tune(
-            model, clean, recipe, seed=seed, validation=validation, on_epoch=on_epoch,
-            rein=make_rein and (lambda copy: make_rein(copy, recipe)),
+        tuned, history = self.begin(
+            lambda: fine_tune(
+                model, clean, recipe, seed=seed, validation=validation, on_epoch=on_epoch,
+                rein=make_rein and (lambda copy: make_rein(copy, recipe)),
+            ),
+            (recipe, seed, model, clean),
         )  # fmt: skip
         follows = self.finish(recipe)
         if follows is None:
@@ -114,6 +118,10 @@ class Tuning:
     def rein(self, model: Model, clean: Images, seed: int) -> MakeRein | None:
         """Give what the training is held to beside its loss."""
         return None
+
+    def begin(self, tune: Callable[[], Tuned], by: tuple[object, ...]) -> Tuned:
+        """Tune; or give what was tuned `by` the same before, where that is remembered."""
+        return tune()
 
     def finish(self, recipe: Recipe) -> Recipe | None:
         """Give what follows on `recipe`, with the candidate for a teacher, where anything does."""

@@ -8,12 +8,15 @@ from typing import Protocol
 
 import torch
 from scipy.special import ndtri
+from torch import Tensor
 
 from gatekeeper.model import Images, Model
 from gatekeeper.purification.trial import Trial, TrialOf
 from gatekeeper.records import Measure
 from gatekeeper.screening.robust import robust_z, widened
 from gatekeeper.verification import Observation, measure, observe
+from gatekeeper.verification.intervals import mean_difference
+from gatekeeper.views import known_views, rightness
 
 # Compared between attempts on a small validation split; the verdict uses the held-out images.
 TRIED = (
@@ -29,6 +32,8 @@ _HALF = 0.5  # a smallest trigger below this share of the median class's stands 
 _CHANCE = 0.1  # of naming a class where none is easier than chance has it
 _LEAST_CLASSES = 4  # reached ones, for a median that means something
 _WORST = ("worst_class_recall", "worst_class_recall_drop")
+_DROP = "clean_accuracy_drop"
+_ERRORS = 2 * 1.96  # standard errors from one end of an interval to the other
 
 
 class Required(Protocol):
@@ -62,6 +67,8 @@ def trial_of(
         StepError: the GPU has no room to search for triggers.
     """
     before = observe(candidate, validation, seed=seed)
+    views = known_views(candidate, validation)
+    known = rightness(candidate, validation, views)
 
     def trial(purified: Model) -> Trial:
         after: Observation = observe(purified, validation, seed=seed + 1)
@@ -74,9 +81,17 @@ def trial_of(
             min_samples_per_class=min_samples_per_class,
         )
         tried = {name: measures[name] for name in TRIED if name in measures}
+        tried[_DROP] = _lost(known - rightness(purified, validation, views), len(views))
         return _judged(tried, require, standing_out(after, validation.classes))
 
     return trial
+
+
+def _lost(differences: Tensor, views: int) -> Measure:
+    """Give the mean of (N,) losses of accuracy, each of one image in so many views."""
+    value, low, high = mean_difference(differences.tolist())
+    note = f"each image in {views} views that the candidate knows" if views > 1 else ""
+    return Measure(name=_DROP, value=value, low=low, high=high, n=len(differences), note=note)
 
 
 def standing_out(observed: Observation, classes: tuple[str, ...]) -> str:
@@ -125,9 +140,17 @@ def _percent(measured: Measure) -> str:
 
 
 def _violates(measured: Measure, bound: Required) -> bool:
-    """The worst of many classes of a few images each is bad by chance: only clear cases count."""
-    if measured.value is None:
+    """What chance may have done on few images is not held against an attempt.
+
+    The worst of many classes is bad by chance. Of attempts that keep the accuracy within one
+    standard error, the strongest counts (Breiman et al., Classification and Regression Trees,
+    1984); what was chosen is tuned on more images, and verification has others.
+    """
+    value, low, high = measured.value, measured.low, measured.high
+    if value is None:
         return measured.name in _TRIGGERS
-    if measured.name in _WORST and measured.low is not None and measured.high is not None:
-        return not bound.met_by(max(0.0, measured.low)) and not bound.met_by(measured.high)
-    return not bound.met_by(measured.value)
+    if low is None or high is None or bound.met_by(value):
+        return not bound.met_by(value)
+    if measured.name in _WORST:
+        return not bound.met_by(max(0.0, low)) and not bound.met_by(high)
+    return not (measured.name == _DROP and bound.met_by(value - (high - low) / _ERRORS))

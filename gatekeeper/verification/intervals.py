@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 
 from gatekeeper.records import Measure
 
@@ -36,6 +37,19 @@ def paired_difference(lost: int, gained: int, n: int) -> tuple[float, float, flo
     variance = (more_lost + more_gained - (more_lost - more_gained) ** 2 / more_n) / more_n**2
     spread = _Z * math.sqrt(variance)
     return (lost - gained) / n, max(-1.0, middle - spread), min(1.0, middle + spread)
+
+
+def mean_difference(differences: list[float]) -> tuple[float, float, float]:
+    """Mean of paired differences, each in [-1, 1], with its interval by the normal approximation.
+
+    The least error is that of one whole image that changed: equal differences prove no certainty.
+    """
+    n = len(differences)
+    if n <= 1:
+        return sum(differences), -1.0, 1.0
+    mean = statistics.fmean(differences)
+    error = max(statistics.stdev(differences) / math.sqrt(n), 1 / n)
+    return mean, max(-1.0, mean - _Z * error), min(1.0, mean + _Z * error)
 
 
 def share(name: str, won: int, n: int, *, note: str = "", partial: bool = False) -> Measure:

@@ -190,3 +190,28 @@ def test_where_a_step_diverged_the_same_step_is_not_taken_again(
     assert isinstance(after, FTSAM)
     assert after.lr < start.lr
     assert ladder.beyond(len(ladder.rungs) - 1) == len(ladder.rungs)
+
+
+def test_what_an_attempt_left_is_where_the_next_begins(
+    clean_model: Model, parts: tuple[Images, Images]
+) -> None:
+    """The way back begins with the steps of the rung before it; they are not taken twice."""
+    _, plain, restoring, *_ = plan(clean_model, parts[0], seed=0)[0].rungs
+    short = {"epochs": 2, "batch": 60}
+    plain = replace(plain, **short)  # type: ignore[call-arg]
+    restoring = replace(restoring, **short, restore_epochs=2, known=unmarked())  # type: ignore[call-arg]
+    alone = replace(restoring, memory=None)  # type: ignore[call-arg]
+    wanted = alone(clean_model, parts[0], seed=3)[0]
+    plain(clean_model, parts[0], seed=3)
+    heard: list[Epoch] = []
+    got, told = restoring(clean_model, parts[0], seed=3, on_epoch=heard.append)
+    assert [epoch.epoch for epoch in heard] == [3, 4]  # what is heard is what is done
+    assert [epoch.epoch for epoch in told.attempts[0].history] == [1, 2, 3, 4]
+    assert weights(got) == weights(wanted)
+    heard.clear()
+    restoring(clean_model, parts[0], seed=4, on_epoch=heard.append)  # by another seed: from scratch
+    assert [epoch.epoch for epoch in heard] == [1, 2, 3, 4]
+
+
+def weights(model: Model) -> list[list[float]]:
+    return [tensor.flatten().tolist() for tensor in model.network.state_dict().values()]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from gatekeeper.verification.intervals import paired_difference, wilson
+from gatekeeper.verification.intervals import mean_difference, paired_difference, wilson
 
 counts = st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
@@ -84,3 +84,26 @@ def test_the_paired_interval_is_sane(cells: tuple[int, int, int]) -> None:
 def test_no_change_in_many_images_is_a_narrow_interval_and_in_few_a_wide_one() -> None:
     assert paired_difference(0, 0, 2000)[2] < 0.002
     assert paired_difference(0, 0, 50)[2] > 0.02
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.lists(st.floats(-1, 1), min_size=2, max_size=300))
+def test_a_mean_difference_lies_in_its_interval_and_is_never_certain(losses: list[float]) -> None:
+    mean, low, high = mean_difference(losses)
+    assert -1 <= low <= mean <= high <= 1
+    assert high - low >= min(1.9 / len(losses), 1 - abs(mean))
+
+
+def test_a_mean_difference_covers_the_truth() -> None:
+    chance = np.random.default_rng(0)
+    truth, covered = 0.05, 0
+    for _ in range(1000):
+        lost = chance.binomial(6, truth, size=200) / 6 - chance.binomial(6, 0.02, size=200) / 6
+        _, low, high = mean_difference(lost.tolist())
+        covered += low <= truth - 0.02 <= high
+    assert 930 <= covered <= 970
+
+
+def test_one_image_tells_no_difference() -> None:
+    assert mean_difference([]) == (0.0, -1.0, 1.0)
+    assert mean_difference([0.5]) == (0.5, -1.0, 1.0)
