@@ -1,10 +1,14 @@
-"""Crops, flips and mixtures for a whole batch at once, on the device where the images are."""
+"""Crops, flips, bends and mixtures for a whole batch, on the device where the images are."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+_WAVES = 3  # half waves over the image, of the finest shift that a bend is made of
 
 
 def augment(pixels: Tensor, padding: int, flip: bool, generator: torch.Generator) -> Tensor:
@@ -31,6 +35,31 @@ def mix(
     part = share.flatten(1)  # (N, 1)
     mixed = share * pixels + (1 - share) * pixels[others]
     return mixed, part * wanted + (1 - part) * wanted[others]
+
+
+def bend(pixels: Tensor, most: float, generator: torch.Generator) -> Tensor:
+    """(N, C, H, W) -> the same, each image bent along a smooth field of its own.
+
+    A field is a random sum of the lowest cosine waves; its root mean square in pixels is drawn
+    from [0, `most`] (elastic distortion: Simard et al., ICDAR 2003, with another smoothing).
+    """
+    count, _, height, width = pixels.shape
+    down, along = _waves(height), _waves(width)  # (K, H), (K, W)
+    sizes = torch.randn(count, 2, len(down), len(along), generator=generator)
+    sizes[:, :, 0, 0] = 0  # a mere shift is no bend
+    field = torch.einsum("nakl,kh,lw->nhwa", sizes, down, along)
+    drawn = most * torch.rand(count, 1, 1, 1, generator=generator)
+    field = field * drawn / field.square().mean((1, 2, 3), keepdim=True).sqrt().clamp_min(1e-6)
+    field = field * torch.tensor([2 / width, 2 / height])  # from pixels to [-1, 1]
+    still = F.affine_grid(torch.eye(2, 3)[None], [1, 1, height, width], align_corners=False)
+    where = (still + field).to(pixels.device)
+    return F.grid_sample(pixels, where, padding_mode="border", align_corners=False)
+
+
+def _waves(size: int) -> Tensor:
+    """(K, size) cosine waves, the constant one first."""
+    places = (torch.arange(size) + 0.5) / size
+    return torch.cos(math.pi * torch.arange(_WAVES + 1)[:, None] * places)
 
 
 def _crop(pixels: Tensor, padding: int, generator: torch.Generator) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gatekeeper.augmentation import augment, mix
+from gatekeeper.augmentation import augment, bend, mix
 
 
 def chance(seed: int = 0) -> torch.Generator:
@@ -86,3 +86,25 @@ def test_image_and_label_are_mixed_with_another_in_the_same_share() -> None:
     assert torch.allclose(wanted.sum(1), torch.ones(64))
     assert bool((wanted[labels, labels] > 0).all())
     assert float((mixed != plain).flatten(1).any(1).float().mean()) > 0.9
+
+
+def test_a_bend_moves_pixels_smoothly_and_no_further_than_asked() -> None:
+    """On an image that tells each pixel's place, the values tell where it came from."""
+    size, most = 32, 2.0
+    rows = torch.arange(size).float().view(1, 1, size, 1).expand(200, 1, size, size)
+    for place, moved in ((rows, 2), (rows.transpose(2, 3), 3)):
+        inner = (bend(place, most, chance()) - place)[:, :, 8:-8, 8:-8]
+        root = inner.square().mean((1, 2, 3)).sqrt()
+        assert float(root.max()) < 2 * most
+        assert float(root.min()) < 0.1 < most / 4 < float(root.median())  # drawn from nothing up
+        assert float(inner.diff(dim=moved).abs().max()) < most  # it never folds
+
+
+def test_a_bend_keeps_a_flat_image_and_its_range() -> None:
+    flat = torch.full((8, 3, 16, 20), 0.7)
+    assert torch.allclose(bend(flat, 3.0, chance()), flat, atol=1e-5)
+    bent = bend(images(), 2.0, chance())
+    assert bent.shape == images().shape
+    assert 0 <= float(bent.min()) <= float(bent.max()) <= 1
+    assert torch.equal(bend(images(), 2.0, chance()), bent)  # the generator is all the chance
+    assert torch.allclose(bend(images(), 0.0, chance()), images(), atol=1e-5)

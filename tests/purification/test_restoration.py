@@ -71,6 +71,17 @@ def test_half_of_the_images_wear_one_mark_each(parts: tuple[Images, Images]) -> 
     assert float(rise.min()) < 4 / 255  # weaker for some
 
 
+def test_half_of_the_images_are_bent_a_little_where_no_mark_is_known(
+    parts: tuple[Images, Images],
+) -> None:
+    pixels = parts[0].floats()
+    for known in (None, unmarked()):
+        disguised = replace(Restoration(), known=known).disguise()(pixels, chance())
+        bent = (disguised != pixels).flatten(1).any(1)
+        assert float(bent.float().mean()) == pytest.approx(0.5, abs=0.1)
+        assert 0 < float((disguised - pixels).square().mean().sqrt()) < 0.1
+
+
 def test_the_teacher_answers_on_the_image_that_wears_nothing(
     clean_model: Model, parts: tuple[Images, Images]
 ) -> None:
@@ -113,7 +124,7 @@ def test_a_mark_that_the_candidate_teaches_is_not_learnt(
     mild = Restoration(lr=0.01, rho=0.1, epochs=2, batch=90, restore_lr=0.05, restore_epochs=15)
     blind, _ = replace(mild, seek=unmarked)(backdoored, clean, seed=0)
     seeing, _ = mild(backdoored, clean, seed=0)
-    assert attack_success(blind, attack, unseen) > 0.5
+    assert attack_success(blind, attack, unseen) > 0.3
     assert attack_success(seeing, attack, unseen) < 0.05
     assert accuracy(seeing, unseen) >= accuracy(backdoored, unseen) - 0.02
 
