@@ -23,8 +23,9 @@ from gatekeeper.purification.tuning import Tuning
 from gatekeeper.records import Attempt, Epoch
 from gatekeeper.training import accuracy
 
-_CLOSE_ENOUGH = 0.005  # of accuracy lost on the validation images
-_CLEARLY_LESS = 0.01  # of accuracy; less is chance on a few hundred images
+# Of accuracy; less is chance on a few hundred images. Where no more than that was lost, nothing
+# milder can lose clearly less.
+_CLEARLY_LESS = 0.01
 _FOR_GOOD = "what was chosen, tuned longer and on all {} images, so accuracy on them tells nothing"
 _COLLAPSED = 0.25  # of accuracy lost after the grace period: the step does not fit the model
 
@@ -121,8 +122,8 @@ class Search:
         if seen is None or not seen.acceptable or seen.stands_out:
             return ""
         self.clear += 1
-        if seen.accuracy_drop <= _CLOSE_ENOUGH:
-            return "an attempt met the policy and lost next to no accuracy"
+        if seen.accuracy_drop <= _CLEARLY_LESS:
+            return "an attempt met the policy; nothing milder can lose clearly less accuracy"
         if self.clear == 2:
             return "two attempts met the policy; the milder is kept only if it lost clearly less"
         return ""

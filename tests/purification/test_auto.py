@@ -46,7 +46,7 @@ def parts(held_out: Images) -> tuple[Images, Images]:
     return held_out.select(torch.arange(360)), held_out.select(torch.arange(360, len(held_out)))
 
 
-NOTHING = "lost next to no accuracy"
+NOTHING = "nothing milder can lose clearly less accuracy"
 
 
 @pytest.mark.parametrize(
@@ -56,9 +56,9 @@ NOTHING = "lost next to no accuracy"
         ([KEEP, TRIGGER, KEEP], 1, ["1", "0"], "0", NOTHING),
         ([KEEP, FORGOT, KEEP], 1, ["1", "2"], "2", NOTHING),
         ([KEEP, LOSES, TRIGGER], 1, ["1", "2"], "1", "nothing milder was better"),
-        ([KEEP, LOSES, replace(LOSES, accuracy_drop=0.006)], 1, ["1", "2"], "1", "two attempts"),
+        ([KEEP, LOSES, replace(LOSES, accuracy_drop=0.012)], 1, ["1", "2"], "1", "two attempts"),
         (
-            [KEEP, replace(LOSES, accuracy_drop=0.019), replace(LOSES, accuracy_drop=0.006)],
+            [KEEP, replace(LOSES, accuracy_drop=0.023), replace(LOSES, accuracy_drop=0.012)],
             1,
             ["1", "2"],
             "2",
