@@ -85,6 +85,29 @@ def unit_norms(model: Model, layer: Layer) -> Tensor:
     return norms if layer.batch_norm is None else norms * _scale(model, layer.batch_norm)
 
 
+def channel_bounds(model: Model, layer: Layer) -> Tensor:
+    """(units,) float64 on the CPU: how far each channel of a convolution may stretch its input.
+
+    The largest singular value of its kernel as a matrix (inputs, places), BatchNorm folded in.
+    """
+    kernels = layer.weight.flatten(start_dim=2)  # (units, inputs, places)
+    rows = max(1, _CHUNK // max(1, kernels[0].numel()))
+    bounds = torch.cat([_stretch(part.double().cpu()) for part in torch.split(kernels, rows)])
+    return bounds if layer.batch_norm is None else bounds * _scale(model, layer.batch_norm)
+
+
+def _stretch(kernels: Tensor) -> Tensor:
+    """(units,) largest singular values of (units, inputs, places); NaN where not finite."""
+    bounds = torch.full((len(kernels),), float("nan"), dtype=kernels.dtype)
+    finite = kernels.flatten(1).isfinite().all(1)
+    kept = kernels[finite]
+    flat = kept if kept.shape[1] >= kept.shape[2] else kept.mT
+    products = flat.mT @ flat  # the smaller way round
+    if len(kept):
+        bounds[finite] = torch.linalg.eigvalsh(products)[:, -1].clamp_min(0).sqrt()
+    return bounds
+
+
 def norms(model: Model) -> dict[str, Tensor]:
     """Unit norms of every layer by its name, as `unit_norms` gives them."""
     return {layer.name: unit_norms(model, layer) for layer in layers(model)}

@@ -15,7 +15,14 @@ from gatekeeper.rules import BETTER_LARGE, METRICS, NOT_DECIDED, RULES
 from gatekeeper.validation import validated
 from gatekeeper.yaml_source import read_yaml
 
-SCREENS = ("neuron-norm", "last-layer", "trigger-inversion")
+SCREENS = (
+    "neuron-norm",
+    "channel-lipschitz",
+    "last-layer",
+    "trigger-inversion",
+    "maximum-margin",
+)
+_USUAL = ("neuron-norm", "last-layer", "trigger-inversion")
 _FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
@@ -85,7 +92,7 @@ class Policy(BaseModel):
 
     model_config = _FROZEN
     name: str = Field(min_length=1, max_length=100)
-    screen: tuple[str, ...] = SCREENS
+    screen: tuple[str, ...] = _USUAL
     purify: Purify = Purify()
     verify: Verify = Verify()
     accept_hardened: bool = Field(default=True, strict=True)

@@ -78,6 +78,16 @@ _ALL = (
         severity="low",
     ),
     Rule(
+        id="channel-outlier",
+        title="A channel that may stretch its input far",
+        explanation="The largest singular value of this channel's kernel, BatchNorm folded in, "
+        "lies far above the median of its layer: some input makes it answer far louder than its "
+        "neighbours. Channels that carry a backdoor often do; so do some of clean networks, so "
+        "this flags a unit and decides nothing.",
+        remedy="Look whether purification brought it back to its layer (norms before and after).",
+        severity="low",
+    ),
+    Rule(
         id="class-row-outlier",
         title="A class whose last-layer row stands out",
         explanation="Norm, mean or bias of this class's row in the last layer lies far from those "

@@ -55,8 +55,10 @@ TELLING = (
 )  # settings that say how strong it was
 SCREEN_LABELS = {
     "neuron-norm": "Units whose weights stand out",
+    "channel-lipschitz": "Channels that may stretch their input far",
     "last-layer": "Classes whose last-layer row stands out",
     "trigger-inversion": "Classes that a small trigger forces",
+    "maximum-margin": "Classes that the network can be pushed to far above others",
 }
 
 

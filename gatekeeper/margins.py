@@ -1,0 +1,74 @@
+"""How far can a network's answer be pushed towards each class, whatever the input?
+
+For each class t: maximise over inputs x in [0, 1] the logit of t minus the largest other logit,
+from several random starts. A backdoor's target class can be pushed far above all others, and no
+image is needed to see it (MM-BD: Wang et al., IEEE S&P 2024).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from gatekeeper.allocation import hold_freed_memory
+from gatekeeper.errors import StepError
+from gatekeeper.model import Model
+from gatekeeper.precision import autocast
+from gatekeeper.triggers import LEARNT_AT_ONCE, still
+
+_LEARNING_RATE = 0.1  # of pixel values in [0, 1]
+
+
+def maximum_margins(model: Model, *, seed: int, starts: int = 4, steps: int = 100) -> Tensor:
+    """(classes,) float32 on the CPU: the largest margin of each class, in logits; NaN where broken.
+
+    Args:
+        model: the network; its weights and mode are left alone.
+        seed: of the starts, uniform noise.
+        starts: inputs for each class.
+        steps: of Adam, each followed by a projection into [0, 1].
+
+    Raises:
+        StepError: the GPU has no room for it.
+    """
+    hold_freed_memory()
+    generator = torch.Generator().manual_seed(seed)
+    targets = torch.arange(len(model.classes)).repeat_interleave(starts)
+    values = model.input.size[0] * model.input.size[1] * model.input.size[2]
+    margins = []
+    try:
+        with still(model) as view:
+            for wanted in targets.split(max(1, LEARNT_AT_ONCE // values)):
+                noise = torch.rand(len(wanted), *model.input.size, generator=generator)
+                margins.append(_pushed(view, noise.to(model.device), wanted, steps).cpu())
+    except torch.cuda.OutOfMemoryError:
+        torch.cuda.empty_cache()
+        message = "the GPU has no room to search for margins"
+        raise StepError(message, hint="Use a GPU with more memory, or --device cpu.") from None
+    found = torch.cat(margins).view(-1, starts)
+    return torch.where(found.isfinite().all(1), found.amax(1), torch.nan)
+
+
+def _pushed(view: nn.Module, inputs: Tensor, wanted: Tensor, steps: int) -> Tensor:
+    """(N,) margins of the classes `wanted` (N,) after the search from `inputs` (N, C, H, W)."""
+    wanted = wanted.to(inputs.device)
+    inputs = inputs.contiguous(memory_format=torch.channels_last).requires_grad_()
+    optimiser = torch.optim.Adam([inputs], lr=_LEARNING_RATE)
+    for step in range(steps):
+        optimiser.param_groups[0]["lr"] = _LEARNING_RATE * (1 - 0.9 * step / steps)
+        optimiser.zero_grad()
+        with autocast(inputs.device, "auto"):
+            answer = view(inputs)
+        (-_margin(answer.float(), wanted)).sum().backward()
+        optimiser.step()
+        with torch.no_grad():
+            inputs.clamp_(0, 1)
+    with torch.no_grad():
+        return _margin(view(inputs).float(), wanted)
+
+
+def _margin(answer: Tensor, wanted: Tensor) -> Tensor:
+    """(N, classes), (N,) -> (N,): the logit wanted, minus the largest of the others."""
+    own = wanted[:, None]
+    others = answer.scatter(1, own, -torch.inf)
+    return answer.gather(1, own)[:, 0] - others.amax(1)

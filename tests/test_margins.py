@@ -1,0 +1,76 @@
+"""Maximum margins: the target of a backdoor can be pushed furthest, without any image."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from conftest import fresh_network
+from torch import nn
+
+from gatekeeper.margins import maximum_margins
+from gatekeeper.model import Model
+from gatekeeper.records import InputSpec
+from gatekeeper.screening import MaximumMargin
+
+
+def linear(weights: torch.Tensor) -> Model:
+    head = nn.Linear(weights.shape[1], len(weights), bias=False)
+    head.weight.data.copy_(weights)
+    spec = InputSpec(size=(1, 2, weights.shape[1] // 2), mean=(0.0,), std=(1.0,))
+    names = tuple(str(k) for k in range(len(weights)))
+    return Model(
+        network=nn.Sequential(nn.Flatten(), head), input=spec, classes=names, architecture="linear"
+    )
+
+
+def test_the_margin_of_a_linear_network_is_the_best_corner() -> None:
+    """Two classes: w0 - w1 summed where it is positive."""
+    weights = torch.tensor([[2.0, -1.0, 0.5, 0.0], [0.5, 1.0, 1.0, 0.0]])
+    found = maximum_margins(linear(weights), seed=0)
+    assert torch.allclose(found, torch.tensor([1.5, 2.5]), atol=1e-3)
+
+
+def test_the_target_of_a_backdoor_stands_far_above_the_rest(
+    backdoored: Model, clean_model: Model
+) -> None:
+    margins = maximum_margins(backdoored, seed=0)
+    assert int(margins.argmax()) == 0
+    result, findings = MaximumMargin()(backdoored)
+    honest, _ = MaximumMargin()(clean_model)
+    assert result.score is not None
+    assert honest.score is not None
+    assert result.score > 1.5 > honest.score
+    assert "class '0' can be pushed furthest" in result.message
+    assert (result.outcome, findings) == ("not-flagged", [])
+
+
+def test_the_same_seed_gives_the_same_and_the_network_is_left_alone(clean_model: Model) -> None:
+    model = clean_model.clone()
+    model.network.train()
+    before = {name: tensor.clone() for name, tensor in model.network.state_dict().items()}
+    first, again = (maximum_margins(model, seed=3, starts=1, steps=5) for _ in range(2))
+    assert torch.equal(first, again)
+    assert model.network.training
+    assert all(weight.requires_grad for weight in model.network.parameters())
+    assert all(torch.equal(before[n], t) for n, t in model.network.state_dict().items())
+
+
+def test_what_cannot_be_compared_is_undecided() -> None:
+    broken = fresh_network()
+    *_, head = broken.network.parameters()
+    head.data.fill_(torch.nan)
+    assert MaximumMargin(steps=2)(broken)[0].outcome == "undecided"
+    assert maximum_margins(broken, seed=0, steps=2).isnan().all()
+    flat = linear(torch.zeros(5, 8))
+    result, _ = MaximumMargin(steps=2)(flat)
+    assert (result.outcome, result.score) == ("undecided", None)
+
+
+def test_probabilities_serve_as_well(clean_model: Model) -> None:
+    soft = replace(
+        clean_model, network=nn.Sequential(clean_model.network, nn.Softmax(1)),
+        output="probabilities",
+    )  # fmt: skip
+    result, _ = MaximumMargin(starts=1, steps=30)(soft)
+    assert result.score is not None
