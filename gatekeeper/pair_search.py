@@ -37,20 +37,30 @@ def closest_pairs(
     Returns:
         Pairs (source, target) of classes, the smallest mask first.
     """
+    needed = pair_areas(model, images, seed=seed)
+    order = sorted(needed, key=lambda pair: needed[pair])
+    near = [pair for pair in order if needed[pair] < area]
+    closest = {target: (source, target) for source, target in reversed(near)}
+    return [pair for pair in near if closest[pair[1]] == pair]
+
+
+def pair_areas(model: Model, images: Images, *, seed: int) -> dict[tuple[int, int], float]:
+    """Give the share of the image that a mask needs from each class to each other.
+
+    Infinite where no mask convinced; arguments as of `closest_pairs`.
+    """
     sources = images.labels.unique().tolist()
     targets = range(len(model.classes))
     pairs = [(source, target) for source in sources for target in targets if source != target]
     if not pairs:
-        return []
+        return {}
     generator = torch.Generator().manual_seed(seed)
     with still(model) as view:
         search = _Search(view, images.to(model.device), pairs, generator)
         for _ in range(_STEPS):
             search.step()
-    needed = torch.where(search.obeying >= _CONVINCED, search.areas(), float("inf"))
-    near = [pairs[k] for k in needed.argsort().tolist() if needed[k] < area]
-    closest = {target: (source, target) for source, target in reversed(near)}
-    return [pair for pair in near if closest[pair[1]] == pair]
+    needed = torch.where(search.obeying >= _CONVINCED, search.areas(), torch.inf)
+    return dict(zip(pairs, needed.tolist(), strict=True))
 
 
 class _Search:
