@@ -23,8 +23,8 @@ from gatekeeper.purification.tuning import Tuning
 from gatekeeper.records import Attempt, Epoch
 from gatekeeper.training import accuracy
 
-# Of accuracy; less is chance on a few hundred images. Where no more than that was lost, nothing
-# milder can lose clearly less.
+# Of accuracy; less is chance on a few hundred images. What is strong and loses no more is enough,
+# though a milder attempt may even gain.
 _CLEARLY_LESS = 0.01
 _FOR_GOOD = "what was chosen, tuned longer and on all {} images, so accuracy on them tells nothing"
 _COLLAPSED = 0.25  # of accuracy lost after the grace period: the step does not fit the model
@@ -44,9 +44,11 @@ class Tried:
     seen: Trial
 
     def better_than(self, other: Tried | None) -> bool:
-        """Whether a class stands out in the other alone, or else it lost clearly less accuracy."""
+        """Whether the other alone has a class that stands out, is over a line, or lost clearly."""
         if other is None or self.seen.stands_out != other.seen.stands_out:
             return other is None or not self.seen.stands_out
+        if self.seen.by_chance != other.seen.by_chance:
+            return not self.seen.by_chance
         return self.seen.accuracy_drop < other.seen.accuracy_drop - _CLEARLY_LESS
 
 
@@ -89,7 +91,7 @@ class Search:
                 if step == 0:
                     break
                 place = ladder.beyond(place) if tried is None else place + step
-            if self.clear:
+            if self.best is not None and not self.best.seen.stands_out:
                 return self._ended("nothing milder was better")
         return self._ended("nothing was left to try")
 
@@ -119,18 +121,21 @@ class Search:
 
     def _enough(self, seen: Trial | None) -> str:
         """Say why nothing more need be tried after `seen`, if so."""
-        if seen is None or not seen.acceptable or seen.stands_out:
+        if seen is None or not seen.acceptable or seen.stands_out or seen.by_chance:
             return ""
         self.clear += 1
         if seen.accuracy_drop <= _CLEARLY_LESS:
-            return "an attempt met the policy; nothing milder can lose clearly less accuracy"
+            return "an attempt met the policy and lost at most a point of accuracy"
         if self.clear == 2:
             return "two attempts met the policy; the milder is kept only if it lost clearly less"
         return ""
 
     def _ended(self, why: str) -> str:
         if self.best is not None:
-            return f"an attempt met the policy; {why}"
+            within = "met the policy"
+            if self.best.seen.by_chance:
+                within = "is over the policy's line by no more than chance"
+            return f"an attempt {within}; {why}"
         told = f"no attempt met the policy on the validation images ({len(self.attempts)} made)"
         return f"{told}; {why}"
 

@@ -13,6 +13,7 @@ from gatekeeper.records import Measure
 class Trial:
     """What the caller saw of an attempt: is it acceptable, and if not, for what reason?
 
+    `by_chance`: it is over a line, but chance may have done that; one that is within is better.
     `stands_out`: one class is still far easier to reach than the others. That violates nothing,
     but a stronger attempt that ends it is better.
     """
@@ -23,6 +24,7 @@ class Trial:
     trigger_left: bool = False
     accuracy_lost: bool = False
     stands_out: bool = False
+    by_chance: bool = False
     measures: dict[str, Measure] = field(default_factory=dict)
 
 

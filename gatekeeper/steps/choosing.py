@@ -33,7 +33,7 @@ _CHANCE = 0.1  # of naming a class where none is easier than chance has it
 _LEAST_CLASSES = 4  # reached ones, for a median that means something
 _WORST = ("worst_class_recall", "worst_class_recall_drop")
 _DROP = "clean_accuracy_drop"
-_ERRORS = 2 * 1.96  # standard errors from one end of an interval to the other
+_MOST_SLACK = 0.01  # of accuracy; with a handful of images, chance could excuse anything
 
 
 class Required(Protocol):
@@ -82,7 +82,7 @@ def trial_of(
         )
         tried = {name: measures[name] for name in TRIED if name in measures}
         tried[_DROP] = _lost(known - rightness(purified, validation, views), len(views))
-        return _judged(tried, require, standing_out(after, validation.classes))
+        return _judged(tried, require, standing_out(after, validation.classes), len(views))
 
     return trial
 
@@ -111,28 +111,43 @@ def standing_out(observed: Observation, classes: tuple[str, ...]) -> str:
     )
 
 
-def _judged(tried: dict[str, Measure], require: Mapping[str, Required], outstanding: str) -> Trial:
+def _judged(
+    tried: dict[str, Measure], require: Mapping[str, Required], outstanding: str, views: int
+) -> Trial:
     bounds = {name: require[name] for name in tried if name in require}
     violated = [name for name, bound in bounds.items() if _violates(tried[name], bound)]
+    drop = tried[_DROP]
+    over = _DROP in bounds and drop.value is not None and not bounds[_DROP].met_by(drop.value)
     return Trial(
         acceptable=not violated,
-        accuracy_drop=tried["clean_accuracy_drop"].value or 0.0,
+        accuracy_drop=drop.value or 0.0,
         trigger_left=any(name in _TRIGGERS for name in violated),
         accuracy_lost=any(name not in _TRIGGERS for name in violated),
         stands_out=bool(outstanding),
-        message="; ".join(filter(None, [_told(tried, bounds, violated), outstanding])),
+        by_chance=over and _DROP not in violated,
+        message="; ".join(filter(None, [_told(tried, bounds, violated, views), outstanding])),
         measures=tried,
     )
 
 
-def _told(tried: dict[str, Measure], bounds: dict[str, Required], violated: list[str]) -> str:
+def _told(
+    tried: dict[str, Measure], bounds: dict[str, Required], violated: list[str], views: int
+) -> str:
+    def all_of(names: list[str]) -> str:
+        return ", ".join(
+            f"{name} {_percent(tried[name])} (wanted {bounds[name]})" for name in names
+        )
+
     where = f"on the {tried['clean_accuracy'].n} validation images"
+    where += f", each in {views} views" if views > 1 else ""
     if violated:
-        values = [f"{name} {_percent(tried[name])} (wanted {bounds[name]})" for name in violated]
-        return f"violated {where}: {', '.join(values)}"
+        return f"violated {where}: {all_of(violated)}"
+    values = {name: measured.value for name, measured in tried.items()}
+    over = [n for n, b in bounds.items() if (v := values[n]) is not None and not b.met_by(v)]
+    chance = f", or by chance alone: {all_of(over)}" if over else ""
     untried = [name for name in bounds if tried[name].value is None]
     left = f"; too few images to try {', '.join(untried)}" if untried else ""
-    return f"no line of the policy is violated {where}{left}"
+    return f"no line of the policy is violated {where}{chance}{left}"
 
 
 def _percent(measured: Measure) -> str:
@@ -142,9 +157,9 @@ def _percent(measured: Measure) -> str:
 def _violates(measured: Measure, bound: Required) -> bool:
     """What chance may have done on few images is not held against an attempt.
 
-    The worst of many classes is bad by chance. Of attempts that keep the accuracy within one
-    standard error, the strongest counts (Breiman et al., Classification and Regression Trees,
-    1984); what was chosen is tuned on more images, and verification has others.
+    The worst of many classes is bad by chance. A loss of accuracy within one standard error of the
+    line may be kept where nothing better is found: what is chosen is tuned once more on more
+    images, and verification has others.
     """
     value, low, high = measured.value, measured.low, measured.high
     if value is None:
@@ -153,4 +168,5 @@ def _violates(measured: Measure, bound: Required) -> bool:
         return not bound.met_by(value)
     if measured.name in _WORST:
         return not bound.met_by(max(0.0, low)) and not bound.met_by(high)
-    return not (measured.name == _DROP and bound.met_by(value - (high - low) / _ERRORS))
+    slack = min((high - low) / 4, _MOST_SLACK)  # about one standard error
+    return not (measured.name == _DROP and bound.met_by(value - slack))

@@ -1,9 +1,11 @@
-"""95 % intervals for shares, and for the difference of two shares on the same images."""
+"""95 % intervals for shares, and for differences on the same images."""
 
 from __future__ import annotations
 
 import math
 import statistics
+
+from scipy.special import stdtrit
 
 from gatekeeper.records import Measure
 
@@ -40,16 +42,17 @@ def paired_difference(lost: int, gained: int, n: int) -> tuple[float, float, flo
 
 
 def mean_difference(differences: list[float]) -> tuple[float, float, float]:
-    """Mean of paired differences, each in [-1, 1], with its interval by the normal approximation.
+    """Mean of paired differences, each in [-1, 1], with its interval by Student's t.
 
     The least error is that of one whole image that changed: equal differences prove no certainty.
     """
     n = len(differences)
     if n <= 1:
-        return sum(differences), -1.0, 1.0
+        return sum(differences, start=0.0), -1.0, 1.0
     mean = statistics.fmean(differences)
     error = max(statistics.stdev(differences) / math.sqrt(n), 1 / n)
-    return mean, max(-1.0, mean - _Z * error), min(1.0, mean + _Z * error)
+    spread = float(stdtrit(n - 1, 0.975)) * error
+    return mean, max(-1.0, mean - spread), min(1.0, mean + spread)
 
 
 def share(name: str, won: int, n: int, *, note: str = "", partial: bool = False) -> Measure:

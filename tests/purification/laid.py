@@ -22,6 +22,7 @@ class Laid(Auto):
 
 KEEP = Trial(acceptable=True, accuracy_drop=0.0, message="kept all")
 LOSES = Trial(acceptable=True, accuracy_drop=0.015, message="lost some", accuracy_lost=False)
+CHANCE = Trial(acceptable=True, accuracy_drop=0.024, message="over by chance", by_chance=True)
 TRIGGER = Trial(acceptable=False, accuracy_drop=0.0, message="trigger", trigger_left=True)
 FORGOT = Trial(acceptable=False, accuracy_drop=0.2, message="forgot", accuracy_lost=True)
 BOTH = replace(FORGOT, trigger_left=True)

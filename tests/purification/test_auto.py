@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import pytest
 import torch
-from laid import BOTH, EASY, FORGOT, KEEP, LOSES, TRIGGER, Laid
+from laid import BOTH, CHANCE, EASY, FORGOT, KEEP, LOSES, TRIGGER, Laid
 
 from gatekeeper.model import Images, Model
 from gatekeeper.purification import FTSAM
@@ -46,7 +46,7 @@ def parts(held_out: Images) -> tuple[Images, Images]:
     return held_out.select(torch.arange(360)), held_out.select(torch.arange(360, len(held_out)))
 
 
-NOTHING = "nothing milder can lose clearly less accuracy"
+NOTHING = "lost at most a point of accuracy"
 
 
 @pytest.mark.parametrize(
@@ -72,6 +72,9 @@ NOTHING = "nothing milder can lose clearly less accuracy"
         ([FORGOT, EASY, KEEP], 1, ["1", "0", "other"], "other", NOTHING),
         ([replace(FORGOT, stands_out=True)] * 3, 1, ["1", "2", "other"], "other", NOTHING),
         ([KEEP, LOSES, EASY], 1, ["1", "2"], "1", "nothing milder was better"),
+        ([KEEP, CHANCE, LOSES], 1, ["1", "2"], "2", "nothing milder was better"),
+        ([KEEP, CHANCE, TRIGGER], 1, ["1", "2"], "1", "no more than chance; nothing milder"),
+        ([CHANCE, EASY, KEEP], 1, ["1", "0"], "0", "no more than chance"),
     ],
 )
 def test_auto_goes_where_the_trial_points(

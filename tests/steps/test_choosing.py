@@ -7,10 +7,11 @@ import torch
 from conftest import CLASSES
 
 from gatekeeper.model import Images, Model
-from gatekeeper.policy import read_policy
+from gatekeeper.policy import Bound, read_policy
 from gatekeeper.purification import FTSAM
 from gatekeeper.purification.trial import TrialOf
-from gatekeeper.steps.choosing import standing_out, trial_of
+from gatekeeper.records import Measure
+from gatekeeper.steps.choosing import _judged, _violates, standing_out, trial_of
 from gatekeeper.triggers import Trigger
 from gatekeeper.verification import Observation
 
@@ -86,3 +87,48 @@ def test_a_network_that_forgot_is_refused_for_its_accuracy(
     seen = judge(broken)
     assert not seen.acceptable
     assert seen.accuracy_lost
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "most", "violated"),
+    [
+        (0.01, -0.02, 0.04, 0.02, False),
+        (0.03, 0.01, 0.05, 0.02, False),  # over it by one standard error of 0.01
+        (0.031, 0.011, 0.051, 0.02, True),
+        (0.03, 0.029, 0.031, 0.02, True),  # known too closely for chance
+        (0.2, -0.6, 1.0, 0.02, True),  # a handful of images excuses nothing
+    ],
+)
+def test_a_loss_of_accuracy_that_chance_may_have_done_is_not_held_against_an_attempt(
+    value: float, low: float, high: float, most: float, violated: bool
+) -> None:
+    drop = Measure(name="clean_accuracy_drop", value=value, low=low, high=high, n=100)
+    bound = Bound(at_most=most)
+    assert _violates(drop, bound) is violated
+    other = Measure(name="clean_accuracy", value=0.79, low=0.7, high=0.9, n=100)
+    assert _violates(other, Bound(at_least=0.8))  # this one has no slack
+    told = _judged(
+        {"clean_accuracy_drop": drop, "clean_accuracy": other}, {drop.name: bound}, "", 6
+    )
+    assert told.acceptable is not violated
+    assert told.by_chance is (not violated and value > most)
+    assert "each in 6 views" in told.message
+    assert ("by chance alone: clean_accuracy_drop 3 %" in told.message) is told.by_chance
+
+
+def test_the_loss_of_accuracy_is_asked_for_in_the_views_that_the_candidate_knows(
+    clean_model: Model, held_out: Images
+) -> None:
+    """Its halves mirror each other, so it knows the mirror; a network that does not has lost."""
+    sides = held_out.select(torch.arange(100))
+    pixels = torch.maximum(sides.pixels, sides.pixels.flip(3))
+    same = Images(pixels=pixels, labels=sides.labels, classes=sides.classes)
+    policy = read_policy("default")
+    told = trial_of(
+        clean_model, same, policy.require, trigger_area=0.015, min_samples_per_class=20, seed=0
+    )(clean_model)
+    drop = told.measures["clean_accuracy_drop"]
+    assert drop.value == 0.0
+    assert drop.low is not None
+    assert drop.low < 0
+    assert "views that the candidate knows" in drop.note
