@@ -40,19 +40,20 @@ def mix(
 def bend(pixels: Tensor, most: float, generator: torch.Generator) -> Tensor:
     """(N, C, H, W) -> the same, each image bent along a smooth field of its own.
 
-    A field is a random sum of the lowest cosine waves; its root mean square in pixels is drawn
-    from [0, `most`] (elastic distortion: Simard et al., ICDAR 2003, with another smoothing).
+    A field is a random sum of the lowest cosine waves; the root mean square of each of its two
+    coordinates, in pixels, is drawn from [0, `most`] (elastic distortion: Simard et al., ICDAR
+    2003, with another smoothing).
     """
-    count, _, height, width = pixels.shape
-    down, along = _waves(height), _waves(width)  # (K, H), (K, W)
+    (count, _, height, width), device = pixels.shape, pixels.device
+    down, along = _waves(height).to(device), _waves(width).to(device)  # (K, H), (K, W)
     sizes = torch.randn(count, 2, len(down), len(along), generator=generator)
     sizes[:, :, 0, 0] = 0  # a mere shift is no bend
-    field = torch.einsum("nakl,kh,lw->nhwa", sizes, down, along)
-    drawn = most * torch.rand(count, 1, 1, 1, generator=generator)
+    drawn = (most * torch.rand(count, 1, 1, 1, generator=generator)).to(device)
+    field = torch.einsum("nakl,kh,lw->nhwa", sizes.to(device), down, along)
     field = field * drawn / field.square().mean((1, 2, 3), keepdim=True).sqrt().clamp_min(1e-6)
-    field = field * torch.tensor([2 / width, 2 / height])  # from pixels to [-1, 1]
-    still = F.affine_grid(torch.eye(2, 3)[None], [1, 1, height, width], align_corners=False)
-    where = (still + field).to(pixels.device)
+    field = field * torch.tensor([2 / width, 2 / height], device=device)  # from pixels to [-1, 1]
+    still = torch.eye(2, 3, device=device)[None]
+    where = F.affine_grid(still, [1, 1, height, width], align_corners=False) + field
     return F.grid_sample(pixels, where, padding_mode="border", align_corners=False)
 
 

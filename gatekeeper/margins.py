@@ -22,6 +22,9 @@ _LEARNING_RATE = 0.1  # of pixel values in [0, 1]
 def maximum_margins(model: Model, *, seed: int, starts: int = 4, steps: int = 100) -> Tensor:
     """(classes,) float32 on the CPU: the largest margin of each class, in logits; NaN where broken.
 
+    It is the margin after the last step, the largest over the starts. A network that gives
+    probabilities is seen through their logarithm, which ends at the smallest number it can tell.
+
     Args:
         model: the network; its weights and mode are left alone.
         seed: of the starts, uniform noise.

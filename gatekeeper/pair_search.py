@@ -59,7 +59,9 @@ def pair_areas(model: Model, images: Images, *, seed: int) -> dict[tuple[int, in
         search = _Search(view, images.to(model.device), pairs, generator)
         for _ in range(_STEPS):
             search.step()
-    needed = torch.where(search.obeying >= _CONVINCED, search.areas(), torch.inf)
+    areas = search.areas()
+    convincing = (search.obeying >= _CONVINCED) & areas.isfinite()
+    needed = torch.where(convincing, areas, torch.inf)
     return dict(zip(pairs, needed.tolist(), strict=True))
 
 

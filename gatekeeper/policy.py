@@ -22,6 +22,7 @@ SCREENS = (
     "trigger-inversion",
     "maximum-margin",
 )
+# Where a policy names none; the others are not calibrated yet.
 _USUAL = ("neuron-norm", "last-layer", "trigger-inversion")
 _FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

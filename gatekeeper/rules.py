@@ -84,7 +84,7 @@ _ALL = (
         "lies far above the median of its layer: some input makes it answer far louder than its "
         "neighbours. Channels that carry a backdoor often do; so do some of clean networks, so "
         "this flags a unit and decides nothing.",
-        remedy="Look whether purification brought it back to its layer (norms before and after).",
+        remedy="Compare with the units whose norm stands out, and with what triggers lead to.",
         severity="low",
     ),
     Rule(

@@ -62,15 +62,18 @@ def test_what_cannot_be_compared_is_undecided() -> None:
     head.data.fill_(torch.nan)
     assert MaximumMargin(steps=2)(broken)[0].outcome == "undecided"
     assert maximum_margins(broken, seed=0, steps=2).isnan().all()
-    flat = linear(torch.zeros(5, 8))
-    result, _ = MaximumMargin(steps=2)(flat)
+    result, _ = MaximumMargin(steps=2)(linear(torch.zeros(5, 8)))
     assert (result.outcome, result.score) == ("undecided", None)
+    assert "to no class" in result.message
+    only = torch.zeros(5, 8)
+    only[3] = 1
+    result, _ = MaximumMargin(steps=20)(linear(only))
+    assert (result.outcome, result.score) == ("undecided", None)
+    assert "to class '3' alone" in result.message
 
 
-def test_probabilities_serve_as_well(clean_model: Model) -> None:
-    soft = replace(
-        clean_model, network=nn.Sequential(clean_model.network, nn.Softmax(1)),
-        output="probabilities",
-    )  # fmt: skip
-    result, _ = MaximumMargin(starts=1, steps=30)(soft)
-    assert result.score is not None
+def test_probabilities_end_at_one_so_that_no_class_can_stand_out(backdoored: Model) -> None:
+    soft = nn.Sequential(backdoored.network, nn.Softmax(1))
+    result, _ = MaximumMargin()(replace(backdoored, network=soft, output="probabilities"))
+    assert (result.outcome, result.score) == ("not-run", None)
+    assert "probabilities" in result.message

@@ -120,6 +120,22 @@ def test_without_data_the_scan_is_undecided_and_names_the_option(
     assert record["verdict"]["decision"] == "undecided"
 
 
+def test_a_policy_may_ask_for_screens_that_need_no_images(
+    workplace: Path, backdoored: Model, tmp_path: Path
+) -> None:
+    (tmp_path / "ours.yaml").write_text(
+        "name: ours\nscreen: [channel-lipschitz, maximum-margin]\n"
+        "require: { clean_accuracy: { at_least: 0.8 } }\n"
+    )
+    save_candidate(backdoored, tmp_path)
+    done = gatekeeper("scan", "model.pt", "--policy", "ours.yaml", "--out", "run", cwd=tmp_path)
+    assert done.returncode == 3, done.stderr
+    record = json.loads((tmp_path / "run/record.json").read_text())
+    assert set(record["screens"]) == {"channel-lipschitz", "maximum-margin"}
+    assert record["screens"]["maximum-margin"]["score"] > 1.5
+    assert "can be pushed furthest" in (tmp_path / "run/report.html").read_text()
+
+
 def test_a_candidate_that_runs_code_is_rejected_unrun(tmp_path: Path) -> None:
     witness = tmp_path / "witness"
 

@@ -11,30 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from gatekeeper.purification.tuning import Tuned, Tuning
-from gatekeeper.training import Recipe, Schedule
-
-
-class Memory:
-    """The network that was tuned last, and by what: the next attempt may go on from there."""
-
-    def __init__(self) -> None:
-        """Remember nothing yet."""
-        self._by: tuple[object, ...] = ()
-        self._tuned: Tuned | None = None
-
-    def get(self, tune: Callable[[], Tuned], by: tuple[object, ...]) -> Tuned:
-        """Give what was tuned last where it was `by` the same; else tune."""
-        if self._tuned is None or not _alike(by, self._by):
-            self._tuned = None  # room for one alone
-            self._by, self._tuned = by, tune()
-        return self._tuned
-
-
-def _alike(one: tuple[object, ...], other: tuple[object, ...]) -> bool:
-    """Plain values are compared; networks and images are alike only where they are the same."""
-    pairs = zip(one, other, strict=True)
-    return all(a is b or (isinstance(a, int | Recipe) and a == b) for a, b in pairs)
+from gatekeeper.purification.memory import Memory, Start, Tuned
+from gatekeeper.purification.tuning import Tuning
+from gatekeeper.training import Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +39,6 @@ class FTSAM(Tuning):
     clip: float = 0.0  # largest gradient norm; 0: none
     memory: Memory | None = field(default=None, repr=False, compare=False)
 
-    def begin(self, tune: Callable[[], Tuned], by: tuple[object, ...]) -> Tuned:
+    def begin(self, tune: Callable[[], Tuned], start: Start) -> Tuned:
         """Tune, or go on from what an earlier attempt left."""
-        return tune() if self.memory is None else self.memory.get(tune, by)
+        return tune() if self.memory is None else self.memory.get(tune, start)

@@ -9,9 +9,10 @@ from torch import nn
 
 from gatekeeper.model import Images, Model
 from gatekeeper.purification.feature_shift import FeatureShift
-from gatekeeper.purification.ft_sam import FTSAM, Memory
+from gatekeeper.purification.ft_sam import FTSAM
 from gatekeeper.purification.interface import Purifier
 from gatekeeper.purification.marks import find_marks
+from gatekeeper.purification.memory import Memory
 from gatekeeper.purification.restoration import Restoration
 from gatekeeper.purification.super_fine_tune import SuperFineTune
 from gatekeeper.purification.tuning import Tuning
@@ -137,10 +138,13 @@ def _masks(images: int, *, flip: bool) -> Ladder:
 def _others(model: Model, clean: Images, *, flip: bool) -> tuple[Ladder, ...]:
     batch, epochs = _batch(len(clean)), _epochs(len(clean))
     scale = 1.0 if has_batch_norm(model.network) else 0.01
-    shift = FeatureShift(lr=0.05 * scale, epochs=epochs, batch=batch, flip=flip)
+    padding = model.input.size[1] // 16
+    shift = FeatureShift(
+        lr=0.05 * scale, epochs=epochs, batch=batch, crop_padding=padding, flip=flip
+    )
     swing = SuperFineTune(
         lr_base=3e-4 * scale, lr_forget=2.5 * scale, lr_recover=0.05 * scale, batch=batch,
-        flip=flip,
+        crop_padding=padding, flip=flip,
     )  # fmt: skip
     return Ladder(rungs=(shift,)), Ladder(rungs=(swing,))
 

@@ -92,5 +92,6 @@ class Restoration(FTSAM):
             "restore_lr": self.restore_lr,
             "restore_epochs": self.restore_epochs,
             "restore_distil": _TAUGHT,
+            "restore_bend": _MOST_BENT,
             "marks": len(self.known or ()),
         }

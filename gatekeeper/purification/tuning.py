@@ -13,6 +13,7 @@ import torch
 from gatekeeper.errors import StepError
 from gatekeeper.model import Images, Model
 from gatekeeper.purification.interface import OnEpoch, story
+from gatekeeper.purification.memory import Start, Tuned
 from gatekeeper.records import Attempt, Epoch, Purification, Setting
 from gatekeeper.training import Disguise, Recipe, Rein, fine_tune
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 
-Tuned = tuple[Model, tuple[Epoch, ...]]  # and its history
 MakeRein = Callable[[Model, Recipe], Rein]  # for the copy that is tuned, by the recipe in force
 
 
@@ -86,13 +86,22 @@ class Tuning:
     ) -> Tuned:
         """Tune by `recipe`, and by what follows on it; epochs are counted through."""
         make_rein = self.rein(model, clean, seed)
+        heard: list[Epoch] = []
+
+        def hear(epoch: Epoch) -> None:
+            heard.append(epoch)
+            if on_epoch is not None:
+                on_epoch(epoch)
+
         tuned, history = self.begin(
             lambda: fine_tune(
-                model, clean, recipe, seed=seed, validation=validation, on_epoch=on_epoch,
+                model, clean, recipe, seed=seed, validation=validation, on_epoch=hear,
                 rein=make_rein and (lambda copy: make_rein(copy, recipe)),
             ),
-            (recipe, seed, model, clean),
+            Start(model=model, clean=clean, recipe=recipe, seed=seed),
         )  # fmt: skip
+        for epoch in () if heard else history:
+            hear(epoch)  # what was remembered is part of the story
         follows = self.finish(recipe)
         if follows is None:
             return tuned, history
@@ -102,7 +111,7 @@ class Tuning:
 
         tuned, more = fine_tune(
             tuned, clean, follows, seed=seed, validation=validation, teacher=model,
-            on_epoch=on_epoch and (lambda epoch: on_epoch(later(epoch))),
+            on_epoch=lambda epoch: hear(later(epoch)),
             disguise=self.disguise(),
         )  # fmt: skip
         return tuned, (*history, *map(later, more))
@@ -119,8 +128,8 @@ class Tuning:
         """Give what the training is held to beside its loss."""
         return None
 
-    def begin(self, tune: Callable[[], Tuned], by: tuple[object, ...]) -> Tuned:
-        """Tune; or give what was tuned `by` the same before, where that is remembered."""
+    def begin(self, tune: Callable[[], Tuned], start: Start) -> Tuned:
+        """Tune; or give what an earlier attempt made of the same start, where one remembers."""
         return tune()
 
     def finish(self, recipe: Recipe) -> Recipe | None:

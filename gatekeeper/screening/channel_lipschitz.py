@@ -11,11 +11,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gatekeeper.errors import StepError
 from gatekeeper.model import Model
 from gatekeeper.network import channel_bounds, unfolded, walk
 from gatekeeper.records import Finding, ScreenResult
-from gatekeeper.screening.units import Flagger
+from gatekeeper.screening.units import outliers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,22 +26,19 @@ class ChannelLipschitz:
     most: int = 50
 
     def __call__(self, model: Model) -> tuple[ScreenResult, list[Finding]]:
-        """Score every convolution wider than one place.
-
-        Raises:
-            StepError: there is none.
-        """
+        """Score every convolution wider than one place; without any, the screen is not run."""
         walked, wiring = walk(model)
         wide = [
             layer for layer in walked if layer.kind == "conv" and layer.weight[0, 0].numel() > 1
         ]
         if not wide:
             message = f"no layer of {model.architecture} is a convolution over several places"
-            raise StepError(message, hint="The other screens were run.")
-        flag = Flagger(
-            rule="channel-outlier", screen="channel-lipschitz", noun="bound", **vars(self)
-        )
-        found = flag((layer, channel_bounds(model, layer)) for layer in wide)
+            return ScreenResult(score=None, outcome="not-run", message=message), []
+        found = outliers(
+            ((layer, channel_bounds(model, layer)) for layer in wide),
+            rule="channel-outlier", screen="channel-lipschitz", noun="bound",
+            threshold=self.threshold, most_per_layer=self.most_per_layer, most=self.most,
+        )  # fmt: skip
         message = "; ".join(filter(None, [found.message, unfolded(model, wiring)]))
         result = ScreenResult(score=found.score, outcome="not-flagged", message=message)
         return result, found.findings

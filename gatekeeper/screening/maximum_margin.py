@@ -1,7 +1,9 @@
 """Maximum margin: a class towards which the network can be pushed far more than towards others.
 
-Data-free (MM-BD: Wang et al., IEEE S&P 2024). A never-poisoned network has such classes too, so
-that what the ratio means is a matter of calibration: the screen tells it and does not flag.
+Data-free, after MM-BD (Wang et al., IEEE S&P 2024). The paper fits a distribution to the margins of
+the other classes and asks how likely the largest is; here it is told how many times as large it is
+as the second. Never-poisoned networks have such classes too: what the ratio means is a matter of
+calibration, so the screen tells it and does not flag.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ class MaximumMargin:
 
     starts: int = 4
     steps: int = 100
-    seed: int = 0
+    seed: int = 0  # of the starts
 
     def __call__(self, model: Model) -> tuple[ScreenResult, list[Finding]]:
         """Push the network towards each class.
@@ -31,18 +33,28 @@ class MaximumMargin:
         """
         count = len(model.classes)
         if count < _FEWEST:
-            message = f"{count} classes are too few to tell one from the others"
-            return ScreenResult(score=None, outcome="not-run", message=message), []
+            return _not_run(f"{count} classes are too few to tell one from the others")
+        if model.output == "probabilities":
+            return _not_run("the network gives probabilities, whose margins all end at 1")
         margins = maximum_margins(model, seed=self.seed, starts=self.starts, steps=self.steps)
         if not bool(margins.isfinite().all()):
-            message = "the network's answers are not finite"
-            return ScreenResult(score=None, outcome="undecided", message=message), []
-        (first, second), (top, next_one) = (part.tolist() for part in margins.topk(2))
+            return _undecided("the network's answers are not finite")
+        (first, second), (top, other) = (part.tolist() for part in margins.topk(2))
+        name = model.classes[top]
+        if first <= 0:
+            return _undecided("the search could push the network to no class")
         if second <= 0:
-            message = "the search reached too few classes to compare them"
-            return ScreenResult(score=None, outcome="undecided", message=message), []
+            return _undecided(f"the search could push the network to class {name!r} alone")
         message = (
-            f"class {model.classes[top]!r} can be pushed furthest, {first / second:.2f} times as "
-            f"far above the others as class {model.classes[next_one]!r}; not calibrated"
+            f"class {name!r} can be pushed furthest, {first / second:.2f} times as far above the "
+            f"others as class {model.classes[other]!r}; not calibrated"
         )
         return ScreenResult(score=first / second, outcome="not-flagged", message=message), []
+
+
+def _undecided(why: str) -> tuple[ScreenResult, list[Finding]]:
+    return ScreenResult(score=None, outcome="undecided", message=why), []
+
+
+def _not_run(why: str) -> tuple[ScreenResult, list[Finding]]:
+    return ScreenResult(score=None, outcome="not-run", message=why), []

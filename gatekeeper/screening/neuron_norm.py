@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from gatekeeper.model import Model
 from gatekeeper.network import unfolded, unit_norms, walk
 from gatekeeper.records import Finding, ScreenResult
-from gatekeeper.screening.units import Flagger
+from gatekeeper.screening.units import outliers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +25,11 @@ class NeuronNorm:
     def __call__(self, model: Model) -> tuple[ScreenResult, list[Finding]]:
         """Score every layer; the strongest units become findings, the rest is counted."""
         walked, wiring = walk(model)
-        flag = Flagger(rule="norm-outlier", screen="neuron-norm", noun="norm", **vars(self))
-        found = flag((layer, unit_norms(model, layer)) for layer in walked)
+        found = outliers(
+            ((layer, unit_norms(model, layer)) for layer in walked),
+            rule="norm-outlier", screen="neuron-norm", noun="norm",
+            threshold=self.threshold, most_per_layer=self.most_per_layer, most=self.most,
+        )  # fmt: skip
         message = "; ".join(filter(None, [found.message, unfolded(model, wiring)]))
         # Norms flag units; on the model as a whole they do not decide.
         result = ScreenResult(score=found.score, outcome="not-flagged", message=message)

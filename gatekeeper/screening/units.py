@@ -35,51 +35,48 @@ class Outliers:
         return told + left_out
 
 
-@dataclass(frozen=True, kw_only=True)
-class Flagger:
-    """Flags units by a value of each, compared within their layer; `noun` names the value."""
+def outliers(
+    measured: Iterable[tuple[Layer, Tensor]],
+    *,
+    rule: str,
+    screen: str,
+    noun: str,
+    threshold: float,
+    most_per_layer: int,
+    most: int,
+) -> Outliers:
+    """Compare the value of each unit with its layer's others.
 
-    rule: str
-    screen: str
-    noun: str
-    threshold: float  # robust standard deviations above the median of a wide layer
-    most_per_layer: int
-    most: int
-
-    def __call__(self, measured: Iterable[tuple[Layer, Tensor]]) -> Outliers:
-        """Compare the values (units,) of each layer."""
-        findings: list[Finding] = []
-        largest, beyond, broken, count = 0.0, 0, 0, 0
-        for layer, values in measured:
-            scores = robust_z(values)
-            largest = max(largest, float(scores.max()))
-            broken += int((~values.isfinite()).sum())
-            far = self._far(layer, scores)
-            beyond += len(far)
-            findings += far[: self.most_per_layer]
-            count += 1
-        findings.sort(key=lambda finding: -(finding.score or 0))
-        return Outliers(
-            findings=findings[: self.most], score=largest, beyond=beyond, broken=broken,
-            layers=count,
-        )  # fmt: skip
-
-    def _far(self, layer: Layer, scores: Tensor) -> list[Finding]:
-        """Findings for the units beyond the threshold, the strongest first."""
-        threshold = widened(self.threshold, len(scores))
+    Args:
+        measured: layers, and the values (units,) of each.
+        rule: of the findings.
+        screen: that asks.
+        noun: what the value is called.
+        threshold: robust standard deviations above the median of a wide layer.
+        most_per_layer: findings of one layer.
+        most: findings in all.
+    """
+    found: list[Finding] = []
+    largest, beyond, broken, count = 0.0, 0, 0, 0
+    for layer, values in measured:
+        scores = robust_z(values)
+        largest = max(largest, float(scores.max()))
+        broken += int((~values.isfinite()).sum())
+        bound = widened(threshold, len(scores))
         order = scores.argsort(descending=True, stable=True).tolist()
-        return [
+        far = [unit for unit in order if scores[unit] > bound]
+        beyond += len(far)
+        count += 1
+        found += [
             Finding(
-                rule_id=self.rule,
-                screen=self.screen,
-                severity="low",
-                layer=layer.name,
-                unit=unit,
-                score=float(scores[unit]),
-                threshold=threshold,
-                message=f"unit {unit} of {layer.name} has a {self.noun} {float(scores[unit]):.1f} "
+                rule_id=rule, screen=screen, severity="low", layer=layer.name, unit=unit,
+                score=float(scores[unit]), threshold=bound,
+                message=f"unit {unit} of {layer.name} has a {noun} {float(scores[unit]):.1f} "
                 "robust deviations above its layer's median",
             )
-            for unit in order
-            if scores[unit] > threshold
-        ]
+            for unit in far[:most_per_layer]
+        ]  # fmt: skip
+    found.sort(key=lambda finding: -(finding.score or 0))
+    return Outliers(
+        findings=found[:most], score=largest, beyond=beyond, broken=broken, layers=count
+    )

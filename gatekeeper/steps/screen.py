@@ -6,7 +6,7 @@ from gatekeeper.errors import StepError
 from gatekeeper.model import Model
 from gatekeeper.network import layers, unit_norms
 from gatekeeper.records import Finding, ScreenResult, to_dict
-from gatekeeper.screening import SCREENS
+from gatekeeper.screening import SCREENS, MaximumMargin
 from gatekeeper.steps.observations import save_observation
 from gatekeeper.steps.workshop import CleanData, Workshop
 from gatekeeper.triggers import Trigger
@@ -75,11 +75,15 @@ def _at_chance(work: Workshop, data: CleanData, observation: Observation) -> boo
 
 
 def _run(work: Workshop, name: str, model: Model) -> tuple[ScreenResult, list[Finding]]:
+    look = MaximumMargin(seed=work.seed_for(name)) if name == "maximum-margin" else SCREENS[name]()
     try:
-        return SCREENS[name]()(model)
+        result, findings = look(model)
     except StepError as error:
         work.notes.errors.append(f"Screen {name}: {error}. {error.hint}")
         return NOT_RUN, []
+    if result.outcome in ("not-run", "undecided"):
+        work.notes.skipped.append(f"Screen {name}: {result.message}.")
+    return result, findings
 
 
 def _observe(work: Workshop, model: Model) -> Observation | None:

@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from gatekeeper import policy
 from gatekeeper.errors import StepError
 from gatekeeper.model import Model
 from gatekeeper.network import channel_bounds, layers
 from gatekeeper.records import InputSpec
+from gatekeeper.report.wording import SCREEN_LABELS
 from gatekeeper.screening import SCREENS, ChannelLipschitz, LastLayer, NeuronNorm
 from gatekeeper.screening.robust import robust_z, widened
 
@@ -93,8 +95,24 @@ def test_without_a_wide_convolution_there_is_no_bound_to_compare() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(144, 10))
     spec = InputSpec(size=(1, 12, 12), mean=(0.5,), std=(0.5,))
     model = Model(network=network, input=spec, classes=tuple("abcdefghij"), architecture="flat")
-    with pytest.raises(StepError, match="no layer of flat is a convolution"):
-        ChannelLipschitz()(model)
+    result, findings = ChannelLipschitz()(model)
+    assert (result.outcome, result.score, findings) == ("not-run", None, [])
+    assert "no layer of flat is a convolution" in result.message
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf"), -float("inf")])
+def test_a_broken_channel_hides_no_loud_one(broken: float) -> None:
+    model = model_of(channels=3)
+    kernels = model.network[0].weight.data  # type: ignore[index,union-attr]
+    kernels[2] = broken  # type: ignore[operator,index]
+    kernels[7] = 40 * kernels[8]  # type: ignore[operator,index]
+    result, findings = ChannelLipschitz()(model)
+    assert [finding.unit for finding in findings] == [7]
+    assert "1 units are not finite" in result.message
+
+
+def test_a_policy_may_name_every_screen_and_a_report_knows_each() -> None:
+    assert set(policy.SCREENS) == {*SCREENS, "trigger-inversion"} == set(SCREEN_LABELS)
 
 
 def test_a_loud_row_is_found_by_both_screens() -> None:
