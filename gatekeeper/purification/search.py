@@ -44,11 +44,9 @@ class Tried:
     seen: Trial
 
     def better_than(self, other: Tried | None) -> bool:
-        """Whether the other alone has a class that stands out, is over a line, or lost clearly."""
+        """Whether a class stands out in the other alone, or else it lost clearly less accuracy."""
         if other is None or self.seen.stands_out != other.seen.stands_out:
             return other is None or not self.seen.stands_out
-        if self.seen.by_chance != other.seen.by_chance:
-            return not self.seen.by_chance
         return self.seen.accuracy_drop < other.seen.accuracy_drop - _CLEARLY_LESS
 
 
@@ -121,7 +119,7 @@ class Search:
 
     def _enough(self, seen: Trial | None) -> str:
         """Say why nothing more need be tried after `seen`, if so."""
-        if seen is None or not seen.acceptable or seen.stands_out or seen.by_chance:
+        if seen is None or not seen.acceptable or seen.stands_out:
             return ""
         self.clear += 1
         if seen.accuracy_drop <= _CLEARLY_LESS:

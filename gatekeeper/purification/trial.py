@@ -13,7 +13,7 @@ from gatekeeper.records import Measure
 class Trial:
     """What the caller saw of an attempt: is it acceptable, and if not, for what reason?
 
-    `by_chance`: it is over a line, but chance may have done that; one that is within is better.
+    `by_chance`: it lost more than the line allows, by no more than chance may do on few images.
     `stands_out`: one class is still far easier to reach than the others. That violates nothing,
     but a stronger attempt that ends it is better.
     """

@@ -157,9 +157,9 @@ def _percent(measured: Measure) -> str:
 def _violates(measured: Measure, bound: Required) -> bool:
     """What chance may have done on few images is not held against an attempt.
 
-    The worst of many classes is bad by chance. A loss of accuracy within one standard error of the
-    line may be kept where nothing better is found: what is chosen is tuned once more on more
-    images, and verification has others.
+    The worst of many classes is bad by chance. Attempts know three quarters of the images; what is
+    chosen is tuned longer on all of them, and gains. So a strong attempt is not given up for a loss
+    that lies within one standard error of the line; verification has images of its own.
     """
     value, low, high = measured.value, measured.low, measured.high
     if value is None:
