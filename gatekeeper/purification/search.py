@@ -123,17 +123,14 @@ class Search:
             return ""
         self.clear += 1
         if seen.accuracy_drop <= _CLEARLY_LESS:
-            return "an attempt met the policy and lost at most a point of accuracy"
+            return f"an attempt {_word(seen)} and lost at most a point of accuracy"
         if self.clear == 2:
-            return "two attempts met the policy; the milder is kept only if it lost clearly less"
+            return "two attempts were accepted; the milder is kept only if it lost clearly less"
         return ""
 
     def _ended(self, why: str) -> str:
         if self.best is not None:
-            within = "met the policy"
-            if self.best.seen.by_chance:
-                within = "is over the policy's line by no more than chance"
-            return f"an attempt {within}; {why}"
+            return f"an attempt {_word(self.best.seen)}; {why}"
         told = f"no attempt met the policy on the validation images ({len(self.attempts)} made)"
         return f"{told}; {why}"
 
@@ -207,6 +204,13 @@ def _late(epoch: int, phases: tuple[int, ...]) -> bool:
             return epoch - begun >= max(3, 2 * length // 3)
         begun += length
     return True
+
+
+def _word(seen: Trial) -> str:
+    """Say how an accepted attempt stands to the policy."""
+    if seen.by_chance:
+        return "is over the policy's line by no more than chance"
+    return "met the policy"
 
 
 def _direction(seen: Trial | None) -> int:

@@ -144,7 +144,7 @@ def _told(
         return f"violated {where}: {all_of(violated)}"
     values = {name: measured.value for name, measured in tried.items()}
     over = [n for n, b in bounds.items() if (v := values[n]) is not None and not b.met_by(v)]
-    chance = f", or by chance alone: {all_of(over)}" if over else ""
+    chance = f" but for what chance may have done: {all_of(over)}" if over else ""
     untried = [name for name in bounds if tried[name].value is None]
     left = f"; too few images to try {', '.join(untried)}" if untried else ""
     return f"no line of the policy is violated {where}{chance}{left}"
