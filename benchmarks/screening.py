@@ -1,7 +1,8 @@
 """What does each screen see of a network? Every member of the zoo, before and after the fact.
 
 Each row holds the raw values of all screens, so that scores and thresholds can be drawn from them
-without another run; it is written when it is done, so a run that was stopped goes on where it was.
+without another run. A row is written when it is done, so a run that was stopped goes on where it
+was, and a new screen looks at the networks of earlier runs without the others looking again.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import argparse
 import fcntl
 import json
 import math
+import random
 import time
 from collections.abc import Callable
 from typing import Any
@@ -35,28 +37,30 @@ MOST_PAIRS = 400
 _SEED = 0
 
 
-def seen(model: Model, clean: Images) -> dict[str, Any]:
-    """Give the raw values of every screen, and how long each took in seconds."""
-    screens: dict[str, Callable[[], Any]] = {
-        "neuron_norm": lambda: NeuronNorm()(model)[0].score,
-        "channel_lipschitz": lambda: ChannelLipschitz()(model)[0].score,
-        "last_layer": lambda: LastLayer()(model)[0].score,
-        "margins": lambda: _plain(maximum_margins(model, seed=_SEED).tolist()),
-        "areas": lambda: _areas(model, clean),
-        "obeyed": lambda: universal_by_class(model, clean, seed=_SEED)[1].tolist(),
-        "pairs": lambda: _pairs(model, clean),
-    }
-    values: dict[str, Any] = {}
-    seconds: dict[str, float] = {}
-    for name, look in screens.items():
+SCREENS: dict[str, Callable[[Model, Images], Any]] = {
+    "gate_accuracy": lambda model, clean: accuracy(model, clean),
+    "neuron_norm": lambda model, _: NeuronNorm()(model)[0].score,
+    "channel_lipschitz": lambda model, _: ChannelLipschitz()(model)[0].score,
+    "last_layer": lambda model, _: LastLayer()(model)[0].score,
+    "margins": lambda model, _: _plain(maximum_margins(model, seed=_SEED).tolist()),
+    "areas": lambda model, clean: _areas(model, clean),
+    "obeyed": lambda model, clean: universal_by_class(model, clean, seed=_SEED)[1].tolist(),
+    "pairs": lambda model, clean: _pairs(model, clean),
+}
+
+
+def look(entry: dict[str, Any], held: Kept) -> None:
+    """Add to `entry` what the screens see that did not look yet, and their seconds."""
+    share = min(1.0, HELD / len(held.held))
+    clean = held.held if share == 1 else split(held.held, seed=_SEED, first=share)[0]
+    for name in [name for name in SCREENS if name not in entry]:
         started = time.perf_counter()
         try:
-            values[name] = look()
+            entry[name] = SCREENS[name](held.model, clean)
         except StepError as error:  # a screen that cannot serve a network is a result, too
-            values[name] = None
-            values[f"{name}_failed"] = str(error)
-        seconds[name] = round(time.perf_counter() - started, 2)
-    return {**values, "seconds": seconds}
+            entry[name] = None
+            entry[f"{name}_failed"] = str(error)
+        entry["seconds"][name] = round(time.perf_counter() - started, 2)
 
 
 def _areas(model: Model, clean: Images) -> list[float | None]:
@@ -78,27 +82,19 @@ def _plain(values: list[float]) -> list[float | None]:
     return [round(value, 3) if math.isfinite(value) else None for value in values]
 
 
-def row(member: Member) -> dict[str, Any]:
-    """Make or fetch a member, and look at it."""
-    held: Kept = kept(member)
-    share = min(1.0, HELD / len(held.held))
-    clean = held.held if share == 1 else split(held.held, seed=_SEED, first=share)[0]
-    poisoned = held.success is not None
+def row(member: Member, held: Kept) -> dict[str, Any]:
+    """Say what a member is, and what its attack does."""
+    repaired = member.way == "repaired"
     kind = "clean"
-    if poisoned and held.success is not None:
-        repaired = member.way == "repaired"
-        planted = held.success >= PLANTED and not repaired
-        kind = (
-            "backdoored" if planted else "clean" if repaired and held.success < GONE else "left out"
-        )
-    entry = {
+    if held.success is not None:
+        kind = "backdoored" if held.success >= PLANTED and not repaired else "left out"
+        if repaired and held.success < GONE:
+            kind = "clean"
+    return {
         "member": member.name, **vars(member), "kind": kind, "accuracy": held.accuracy,
         "success": held.success, "target": held.target, "source": held.source,
-        "classes": len(held.model.classes),
+        "classes": len(held.model.classes), "seconds": {},
     }  # fmt: skip
-    if kind == "left out":
-        return entry
-    return {**entry, "gate_accuracy": accuracy(held.model, clean), **seen(held.model, clean)}
 
 
 def done() -> list[dict[str, Any]]:
@@ -107,33 +103,42 @@ def done() -> list[dict[str, Any]]:
 
 
 def keep(fresh: dict[str, Any]) -> None:
-    """Add a row, also where another part of the run does so at the same time."""
+    """Put a row in its place, also where another part of the run does so at the same time."""
     with PATH.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        content = {"rows": [*done(), fresh], "environment": environment(), "command": COMMAND}
+        rows = {entry["member"]: entry for entry in done()} | {fresh["member"]: fresh}
+        content = {"rows": [*rows.values()], "environment": environment(), "command": COMMAND}
         partial = PATH.with_suffix(".partial")
         partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         partial.replace(PATH)
 
 
 def main() -> None:
-    """Run what is missing; `--part 1/2` and `--part 2/2` may run beside each other."""
+    """Do what is missing; `--part 1/2` and `--part 2/2` may run beside each other."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--part", default="1/1", help="which share of the members")
-    number, parts = map(int, parser.parse_args().part.split("/"))
-    for place, member in enumerate(members()):
-        if place % parts != number - 1 or member.name in {entry["member"] for entry in done()}:
+    parser.add_argument("--train", action="store_true", help="train the members and stop there")
+    given = parser.parse_args()
+    number, parts = map(int, given.part.split("/"))
+    everyone = [*members()]
+    random.Random(0).shuffle(everyone)  # so that a part of the zoo is like the whole
+    for member in everyone[number - 1 :: parts]:
+        known = {entry["member"]: entry for entry in done()}
+        if member.name in known and all(name in known[member.name] for name in SCREENS):
             continue
         started = time.perf_counter()
-        fresh = row(member)
-        keep(fresh)
-        success = "" if fresh["success"] is None else f", attack {fresh['success']:.2f}"
+        held = kept(member)
+        if given.train:
+            print(f"{member.name}: {held.accuracy:.2f} {held.success}", flush=True)
+            continue
+        entry = known.get(member.name, row(member, held))
+        if entry["kind"] != "left out":
+            look(entry, held)
+        keep(entry)
+        success = "" if entry["success"] is None else f", attack {entry['success']:.2f}"
         took = time.perf_counter() - started
-        print(
-            f"{member.name}: {fresh['kind']}, accuracy {fresh['accuracy']:.2f}{success}, "
-            f"{took:.0f} s",
-            flush=True,
-        )
+        told = f"{entry['kind']}, accuracy {entry['accuracy']:.2f}{success}, {took:.0f} s"
+        print(f"{member.name}: {told}", flush=True)
 
 
 if __name__ == "__main__":

@@ -159,11 +159,13 @@ def _data(name: str) -> _Data:
 def _recipe(member: Member, data: _Data) -> Recipe:
     normalised = member.family in ("vgg", "residual")
     recipe = Recipe(
-        epochs=data.epochs, lr=0.1 if normalised else 0.02, batch=data.batch,
-        clip=0.0 if normalised else 1.0, crop_padding=1,
+        epochs=data.epochs if normalised else 2 * data.epochs, lr=0.1 if normalised else 0.02,
+        batch=data.batch, clip=0.0 if normalised else 1.0, crop_padding=1,
     )  # fmt: skip
     if member.family == "transformer":
-        recipe = replace(recipe, lr=0.05, epochs=2 * recipe.epochs)
+        recipe = replace(recipe, lr=0.05)
+    elif member.data == "digits" and not normalised:
+        recipe = replace(recipe, lr=0.05, epochs=4 * data.epochs)
     changes: dict[str, dict[str, Any]] = {
         "augmented": {"crop_padding": 4, "mixed": True, "epochs": 2 * recipe.epochs},
         "decayed": {"weight_decay": 5e-3},
