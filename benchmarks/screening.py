@@ -26,14 +26,16 @@ from gatekeeper.model import Images, Model
 from gatekeeper.pair_search import pair_areas
 from gatekeeper.perturbation import universal_by_class
 from gatekeeper.screening import ChannelLipschitz, LastLayer, NeuronNorm
+from gatekeeper.shifts import least_shifts
 from gatekeeper.training import accuracy
 from gatekeeper.triggers import invert
+from gatekeeper.untargeted import divert
 
 PATH = RESULTS / "screening.json"
 COMMAND = "python benchmarks/screening.py"
 HELD = 500  # clean images that the gate's owner holds
 PLANTED, GONE = 0.5, 0.1  # attack success from which, and below which, a network counts
-MOST_PAIRS = 400
+MOST_PAIRS = 2_000
 _SEED = 0
 
 
@@ -46,6 +48,9 @@ SCREENS: dict[str, Callable[[Model, Images], Any]] = {
     "areas": lambda model, clean: _areas(model, clean),
     "obeyed": lambda model, clean: universal_by_class(model, clean, seed=_SEED)[1].tolist(),
     "pairs": lambda model, clean: _pairs(model, clean),
+    "diversion": lambda model, clean: _diversion(model, clean),
+    "shifts_near": lambda model, clean: _shifts(model, clean, 0.35),
+    "shifts_far": lambda model, clean: _shifts(model, clean, 0.65),
 }
 
 
@@ -76,6 +81,19 @@ def _pairs(model: Model, clean: Images) -> list[tuple[int, int, float]] | None:
     needed = pair_areas(model, clean, seed=_SEED)
     order = sorted((area, pair) for pair, area in needed.items() if math.isfinite(area))
     return [(*pair, round(area, 5)) for area, pair in order]
+
+
+def _diversion(model: Model, clean: Images) -> dict[str, Any]:
+    found = divert(model, clean, seed=_SEED)
+    return {
+        "area": round(found.area, 5) if found.reached else None, "success": found.success,
+        "destinations": found.destinations, "together": found.together,
+    }  # fmt: skip
+
+
+def _shifts(model: Model, clean: Images, depth: float) -> list[float | None] | None:
+    lengths = least_shifts(model, clean, seed=_SEED, depth=depth)
+    return None if lengths is None else _plain(lengths.tolist())
 
 
 def _plain(values: list[float]) -> list[float | None]:

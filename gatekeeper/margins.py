@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from gatekeeper.allocation import hold_freed_memory
 from gatekeeper.errors import StepError
+from gatekeeper.mask_search import LEARNT_AT_ONCE
 from gatekeeper.model import Model
 from gatekeeper.precision import autocast
-from gatekeeper.triggers import LEARNT_AT_ONCE, still
+from gatekeeper.triggers import still
 
 _LEARNING_RATE = 0.1  # of pixel values in [0, 1]
 

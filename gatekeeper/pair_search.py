@@ -7,17 +7,20 @@ ranks first is inverted with care (`triggers.py`).
 
 from __future__ import annotations
 
+import math
+from functools import partial
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gatekeeper.mask_search import MaskSearch, Pace
 from gatekeeper.model import Images, Model
-from gatekeeper.precision import autocast
-from gatekeeper.triggers import LEARNT_AT_ONCE, blend, still
+from gatekeeper.triggers import aims, still
 
 _LEARNING_RATE = 0.3  # of the unbounded parameters behind masks and patterns
 _PER_STEP = 4  # images per pair and step
-_STEPS = 50
+_STEPS, _COARSE = 50, 20
+_FOLLOWED = 400  # pairs; where there are more, the coarse steps choose
 _WANTED, _PLENTY = 0.8, 0.9  # share of images that obey: below it masks get cheaper, above dearer
 _CONVINCED = 0.6  # pairs that obey less often in the end are left out
 _NEAR = 0.02  # share of the image; a mask that is larger after so short a search is not followed
@@ -47,7 +50,8 @@ def closest_pairs(
 def pair_areas(model: Model, images: Images, *, seed: int) -> dict[tuple[int, int], float]:
     """Give the share of the image that a mask needs from each class to each other.
 
-    Infinite where no mask convinced; arguments as of `closest_pairs`.
+    Infinite where no mask convinced, and where there are so many pairs that only those which were
+    easiest to convince at first were followed; arguments as of `closest_pairs`.
     """
     sources = images.labels.unique().tolist()
     targets = range(len(model.classes))
@@ -57,16 +61,15 @@ def pair_areas(model: Model, images: Images, *, seed: int) -> dict[tuple[int, in
     generator = torch.Generator().manual_seed(seed)
     with still(model) as view:
         search = _Search(view, images.to(model.device), pairs, generator)
-        for _ in range(_STEPS):
-            search.step()
-    areas = search.areas()
-    convincing = (search.obeying >= _CONVINCED) & areas.isfinite()
-    needed = torch.where(convincing, areas, torch.inf)
-    return dict(zip(pairs, needed.tolist(), strict=True))
+        search.take(_STEPS if len(pairs) <= _FOLLOWED else _COARSE)
+        if len(pairs) > _FOLLOWED:
+            search.keep_best(_FOLLOWED)
+            search.take(_STEPS - _COARSE)
+    return search.needed()
 
 
 class _Search:
-    """K masks and patterns behind unbounded parameters, each tried on images of its own source."""
+    """A mask and a pattern for each pair, tried on images of its own source."""
 
     def __init__(
         self,
@@ -75,58 +78,51 @@ class _Search:
         pairs: list[tuple[int, int]],
         generator: torch.Generator,
     ) -> None:
-        self.view, self.generator = view, generator
+        self.pairs, self.generator = pairs, generator
+        self.followed = torch.arange(len(pairs))
         self.pixels = images.floats()  # (N, C, H, W)
-        device, count = self.pixels.device, len(pairs)
-        order = images.labels.argsort()
-        self.order = order.to(device)  # images, class by class
+        device = self.pixels.device
+        self.order = images.labels.argsort().to(device)  # images, class by class
         counts = images.labels.bincount(minlength=len(images.classes)).cpu()
-        self.counts = torch.tensor([int(counts[source]) for source, _ in pairs])
         firsts = counts.cumsum(0) - counts
-        self.firsts = torch.tensor([int(firsts[source]) for source, _ in pairs])
+        sources = torch.tensor([source for source, _ in pairs])
+        self.counts, self.firsts = counts[sources], firsts[sources]
         self.targets = torch.tensor([target for _, target in pairs], device=device)
+        pace = Pace(
+            lr=_LEARNING_RATE, slowing=0.0, wanted=_WANTED, plenty=_PLENTY, cheaper=1 / 1.3,
+            dearer=1.25, memory=0.8,
+        )  # fmt: skip
         channels, height, width = self.pixels.shape[1:]
-        start = torch.randn(count, 1, height, width, generator=generator) * 0.5 - 1
-        paint = torch.randn(count, channels, height, width, generator=generator)
-        self.mask_raw = start.to(device).requires_grad_()
-        self.pattern_raw = paint.to(device).requires_grad_()
-        self.price = torch.ones(count, device=device)
-        self.obeying = torch.zeros(count, device=device)
-        self.optimiser = torch.optim.Adam(
-            [self.mask_raw, self.pattern_raw], lr=_LEARNING_RATE, betas=(0.5, 0.9)
+        shape = channels, height, width
+        self.learning = MaskSearch(
+            view, len(pairs), shape, generator, pace, price=1.0, device=device
         )
-        self.at_once = max(1, LEARNT_AT_ONCE // (_PER_STEP * self.pixels[0].numel()))
 
-    def step(self) -> None:
-        """Take one step of Adam, then let each pair's price of area follow."""
-        self.optimiser.zero_grad()
-        shares = torch.rand(len(self.targets), _PER_STEP, generator=self.generator)
-        places = self.firsts[:, None] + (shares * self.counts[:, None]).long()
-        drawn = self.order[places.to(self.order.device)]  # (K, n): each pair from its own source
-        every = torch.arange(len(self.targets), device=self.pixels.device)
-        obeyed = torch.cat([self._learn(k, drawn[k]) for k in every.split(self.at_once)])
-        self.optimiser.step()
-        self.obeying = 0.8 * self.obeying + 0.2 * obeyed
-        dear, cheap = self.obeying >= _PLENTY, self.obeying < _WANTED
-        self.price = self.price * torch.where(dear, 1.25, torch.where(cheap, 1 / 1.3, 1.0))
-        self.price.clamp_(0.01, 2000)
+    def take(self, steps: int) -> None:
+        """Take steps, each on a few images of each pair's source."""
+        for _ in range(steps):
+            shares = torch.rand(len(self.targets), _PER_STEP, generator=self.generator)
+            places = self.firsts[:, None] + (shares * self.counts[:, None]).long()
+            drawn = self.order[places.to(self.order.device)]  # (K, n): each from its own source
+            self.learning.step(partial(self._shown, drawn), aims(self.targets), progress=0.0)
 
-    def areas(self) -> Tensor:
-        """(K,) shares of the image that the masks change."""
-        return self.mask_raw.detach().sigmoid().flatten(1).mean(1)
+    def keep_best(self, most: int) -> None:
+        """Follow the pairs alone that obey most often, on the smallest masks."""
+        worth = self.learning.obeying - self.learning.areas()
+        kept = worth.argsort(descending=True)[:most].sort().values
+        self.learning.keep(kept)
+        self.targets = self.targets[kept]
+        kept = kept.cpu()
+        self.followed = self.followed[kept]
+        self.counts, self.firsts = self.counts[kept], self.firsts[kept]
 
-    def _learn(self, k: Tensor, drawn: Tensor) -> Tensor:
-        """Add the gradients of the pairs `k` (K',) on their images `drawn` (K', n).
+    def needed(self) -> dict[tuple[int, int], float]:
+        """Give the shares of the image by pair, infinite for those that did not convince."""
+        areas = self.learning.areas()
+        convincing = (self.learning.obeying >= _CONVINCED) & areas.isfinite()
+        found = torch.where(convincing, areas, torch.inf).tolist()
+        followed = dict(zip(self.followed.tolist(), found, strict=True))
+        return {pair: followed.get(place, math.inf) for place, pair in enumerate(self.pairs)}
 
-        Gives the share (K',) of them that obey.
-        """
-        shown = self.pixels[drawn]  # (K', n, C, H, W)
-        mask, pattern = self.mask_raw[k].sigmoid(), self.pattern_raw[k].sigmoid()
-        with autocast(shown.device, "auto"):
-            answer = self.view(blend(shown, mask, pattern))  # (K' * n, classes)
-        answer = answer.float()
-        wanted = self.targets[k].repeat_interleave(_PER_STEP)
-        error = F.cross_entropy(answer, wanted, reduction="none").view(len(k), -1).mean(1)
-        (error + self.price[k] * mask.flatten(1).mean(1)).sum().backward()
-        obeyed: Tensor = (answer.argmax(1) == wanted).float().view(len(k), -1).mean(1)
-        return obeyed
+    def _shown(self, drawn: Tensor, k: Tensor) -> Tensor:
+        return self.pixels[drawn[k]]

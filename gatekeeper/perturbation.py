@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gatekeeper.mask_search import LEARNT_AT_ONCE
 from gatekeeper.model import Images, Model
 from gatekeeper.precision import autocast
 from gatekeeper.training import predictions
-from gatekeeper.triggers import LEARNT_AT_ONCE, still
+from gatekeeper.triggers import still
 
 EPSILON = 8 / 255
 _AT_ONCE = 128  # images in one pass

@@ -18,14 +18,11 @@ from torch import Tensor, nn
 
 from gatekeeper.allocation import hold_freed_memory
 from gatekeeper.errors import StepError
+from gatekeeper.mask_search import TRIED_AT_ONCE, Best, Judge, MaskSearch, Pace, blend
 from gatekeeper.model import Images, Model
-from gatekeeper.precision import autocast
 
 _LEARNING_RATE = 0.2  # of the unbounded parameters behind mask and pattern
 _PER_STEP = 24  # images per class and step
-# Values of all images in one pass, so that memory grows with neither classes nor resolution.
-LEARNT_AT_ONCE = 32 * 3 * 224 * 224
-_TRIED_AT_ONCE = 5 * LEARNT_AT_ONCE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,13 +112,13 @@ def _search(
     for step in range(steps):
         search.step(step / steps)
         if step % 10 == 9 or step == steps - 1:
-            search.keep_best()
-    search.sharpen()
+            search.best.consider()
+    search.best.sharpen()
     return search.triggers()
 
 
 class _Search:
-    """The state of one inversion: K masks and patterns behind unbounded parameters."""
+    """One inversion: a mask and a pattern for each target, and the best of them so far."""
 
     def __init__(
         self,
@@ -132,107 +129,64 @@ class _Search:
         generator: torch.Generator,
         price: float,
     ) -> None:
-        self.view = view
+        self.view, self.generator = view, generator
         self.pixels = images.floats()  # (N, C, H, W)
         self.labels = images.labels
-        self.targets = torch.tensor(targets, device=self.pixels.device)
-        self.success = success
-        self.generator = generator
+        device, count = self.pixels.device, len(targets)
+        self.targets = torch.tensor(targets, device=device)
+        pace = Pace(
+            lr=_LEARNING_RATE, slowing=0.8, wanted=success, plenty=(1 + success) / 2,
+            cheaper=1 / 1.2, dearer=1.15, memory=0.7,
+        )  # fmt: skip
         channels, height, width = self.pixels.shape[1:]
-        count = len(targets)
-        start = torch.randn(count, 1, height, width, generator=generator) * 0.5 - 1
-        paint = torch.randn(count, channels, height, width, generator=generator)
-        self.mask_raw = start.to(self.pixels.device).requires_grad_()
-        self.pattern_raw = paint.to(self.pixels.device).requires_grad_()
-        self.price = torch.full((count,), price, device=self.pixels.device)  # lambda, per area
-        self.obeying = torch.zeros(count, device=self.pixels.device)
-        self.optimiser = torch.optim.Adam(
-            [self.mask_raw, self.pattern_raw], lr=_LEARNING_RATE, betas=(0.5, 0.9)
+        self.learning = MaskSearch(
+            view, count, (channels, height, width), generator, pace, price=price, device=device
         )
-        self.best_area = torch.full((count,), float("inf"), device=self.pixels.device)
-        self.best_success = torch.zeros(count, dtype=torch.float64, device=self.pixels.device)
-        self.best_mask = self.mask_raw.detach().sigmoid()
-        self.best_pattern = self.pattern_raw.detach().sigmoid()
+        self.best = Best(self.learning, success, self._obeyed)
 
     def step(self, progress: float) -> None:
-        """Take one step of Adam on a few images, then let each class's lambda follow."""
+        """Take one step on a few images, the same for all targets."""
         drawn = torch.randint(len(self.pixels), (_PER_STEP,), generator=self.generator)
         pixels = self.pixels[drawn.to(self.pixels.device)]
-        self.optimiser.zero_grad()
-        obeyed = torch.cat([self._learn(k, pixels) for k in self._groups(pixels, LEARNT_AT_ONCE)])
-        self.optimiser.param_groups[0]["lr"] = _LEARNING_RATE * (1 - 0.8 * progress)
-        self.optimiser.step()
-        self.obeying = 0.7 * self.obeying + 0.3 * obeyed
-        dear = self.obeying >= (1 + self.success) / 2
-        cheap = self.obeying < self.success
-        self.price = self.price * torch.where(dear, 1.15, torch.where(cheap, 1 / 1.2, 1.0))
-        self.price.clamp_(0.01, 2000)
-
-    def _learn(self, k: Tensor, pixels: Tensor) -> Tensor:
-        """Add the gradients of classes `k` (K,); give the share (K,) of `pixels` that obey."""
-        mask, pattern = self.mask_raw[k].sigmoid(), self.pattern_raw[k].sigmoid()
-        with autocast(pixels.device, "auto"):
-            answer = self.view(blend(pixels, mask, pattern))  # (K * n, classes)
-        answer = answer.float()
-        wanted = self.targets[k].repeat_interleave(len(pixels))
-        error = F.cross_entropy(answer, wanted, reduction="none").view(len(k), -1).mean(1)
-        (error + self.price[k] * mask.flatten(1).mean(1)).sum().backward()
-        obeyed: Tensor = (answer.argmax(1) == wanted).float().view(len(k), -1).mean(1)
-        return obeyed
-
-    def _groups(self, pixels: Tensor, values: int) -> list[Tensor]:
-        """Cut the classes so that a pass over `pixels` for each holds at most so many values."""
-        most = max(1, values // pixels.numel())
-        return list(torch.arange(len(self.targets), device=pixels.device).split(most))
-
-    def keep_best(self) -> None:
-        """Remember, per class, the smallest mask that convinced enough of the whole sample."""
-        self._consider(self.mask_raw.detach().sigmoid(), self.pattern_raw.detach().sigmoid())
-
-    def sharpen(self) -> None:
-        """Try the best masks without their faint parts, which inflate the area for nothing."""
-        for faint in (0.05, 0.1, 0.2, 0.3):
-            mask = torch.where(self.best_mask < faint, 0.0, self.best_mask)
-            self._consider(mask, self.best_pattern.clone())
+        self.learning.step(lambda _: pixels, aims(self.targets), progress=progress)
 
     def triggers(self) -> list[Trigger]:
         """Give what was found, on the CPU."""
         return [
             Trigger(
                 target=int(target),
-                mask=self.best_mask[k, 0].cpu(),
-                pattern=self.best_pattern[k].cpu(),
-                area=float(self.best_mask[k].mean()),
-                success=float(self.best_success[k]),
-                reached=bool(self.best_area[k].isfinite()),
+                mask=self.best.mask[k, 0].cpu(),
+                pattern=self.best.pattern[k].cpu(),
+                area=float(self.best.mask[k].mean()),
+                success=float(self.best.share[k]),
+                reached=bool(self.best.area[k].isfinite()),
             )
             for k, target in enumerate(self.targets)
         ]
 
-    @torch.no_grad()
-    def _consider(self, mask: Tensor, pattern: Tensor) -> None:
-        obeyed = self._obeyed(mask, pattern)
-        area = mask.flatten(1).mean(1)
-        better = (obeyed >= self.success) & (area < self.best_area)
-        # A class that was not reached yet shows its most convincing mask.
-        better |= self.best_area.isinf() & (obeyed > self.best_success)
-        better &= area.isfinite()  # a broken network breaks its masks too
-        self.best_mask[better] = mask[better]
-        self.best_pattern[better] = pattern[better]
-        self.best_success[better] = obeyed[better]
-        reached = better & (obeyed >= self.success)
-        self.best_area[reached] = area[reached]
-
     def _obeyed(self, mask: Tensor, pattern: Tensor) -> Tensor:
         """(K,) share of the sample, each class's own images left out, that obey."""
         shares = []
-        for k in self._groups(self.pixels, _TRIED_AT_ONCE):
+        every = torch.arange(len(self.targets), device=self.pixels.device)
+        for k in every.split(max(1, TRIED_AT_ONCE // self.pixels.numel())):
             answer = self.view(blend(self.pixels, mask[k], pattern[k])).argmax(1)
             obeyed = answer.view(len(k), -1) == self.targets[k, None]
             others = self.labels[None, :] != self.targets[k, None]
             # Told as a number of Python, nine of ten in float32 would be less than 0.9.
             shares.append((obeyed & others).sum(1).double() / others.sum(1).clamp_min(1))
         return torch.cat(shares)
+
+
+def aims(targets: Tensor) -> Judge:
+    """Judge answers by how far each mask's images are from its target, one of `targets` (K,)."""
+
+    def judge(answer: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        wanted = targets[k].repeat_interleave(answer.shape[1])
+        error = F.cross_entropy(answer.flatten(0, 1), wanted, reduction="none")
+        obeyed: Tensor = (answer.argmax(2) == targets[k, None]).float().mean(1)
+        return error.view(len(k), -1).mean(1), obeyed
+
+    return judge
 
 
 def stamp(trigger: Trigger, pixels: Tensor) -> Tensor:
@@ -251,16 +205,6 @@ def hits(model: Model, trigger: Trigger, images: Images, *, batch: int = 256) ->
             pixels = others.select(index).to(model.device).floats()
             won += int((view(stamp(trigger, pixels)).argmax(1) == trigger.target).sum())
     return won, len(others)
-
-
-def blend(pixels: Tensor, mask: Tensor, pattern: Tensor) -> Tensor:
-    """Every image with every trigger: (N, C, H, W), (K, 1, H, W), (K, C, H, W) -> (K * N, ...).
-
-    Where the images are (K, N, C, H, W), each trigger has its own.
-    """
-    shown = pixels + mask[:, None] * (pattern[:, None] - pixels)  # (K, N, C, H, W)
-    # Convolutions run faster where the channels of a pixel lie side by side.
-    return shown.flatten(0, 1).contiguous(memory_format=torch.channels_last)
 
 
 @contextmanager

@@ -205,8 +205,8 @@ def test_a_fresh_network_is_searched_without_complaint(held_out: Images) -> None
 def test_classes_in_groups_find_what_all_at_once_find(monkeypatch: pytest.MonkeyPatch) -> None:
     model = small_model(3, 5)
     whole = invert(model, noise(model), seed=0, steps=5)
-    monkeypatch.setattr("gatekeeper.triggers.LEARNT_AT_ONCE", 1)
-    monkeypatch.setattr("gatekeeper.triggers._TRIED_AT_ONCE", 1)
+    monkeypatch.setattr("gatekeeper.mask_search.LEARNT_AT_ONCE", 1)
+    monkeypatch.setattr("gatekeeper.triggers.TRIED_AT_ONCE", 1)
     apart = invert(model, noise(model), seed=0, steps=5)
     for one, other in zip(whole, apart, strict=True):
         assert one.reached == other.reached
