@@ -45,6 +45,7 @@ RATES = (0.10, 0.01, 0.005)
 WAYS = ("augmented", "decayed", "smoothed", "adversarial", "noisy", "repaired")
 _PLACED = ("badnets", "badnets-all-to-all", "badnets-source", "trojan")
 _TRAIN, _HELD = 10_000, 2_000  # images at most: to train on; for the gate and for the truth
+_EPOCHS = {"digits": 30, "mnist": 6, "gtsrb": 8, "cifar10": 12}
 _EPSILON = 4 / 255  # of adversarial training
 
 
@@ -150,9 +151,8 @@ def _data(name: str) -> _Data:
         size=(channels, height, width), mean=tuple(round(value, 4) for value in mean),
         std=tuple(round(value, 4) for value in std),
     )  # fmt: skip
-    few = name == "digits"
     return _Data(
-        train=train, held=held, spec=spec, epochs=30 if few else 12, batch=64 if few else 128
+        train=train, held=held, spec=spec, epochs=_EPOCHS[name], batch=64 if name == "digits" else 128
     )  # fmt: skip
 
 

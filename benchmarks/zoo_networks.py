@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 from torchvision.models import VisionTransformer
 
-_WIDTHS = (32, 64, 128)
+_WIDTHS = (16, 32, 64)
 _PATCH = 4  # pixels
 
 

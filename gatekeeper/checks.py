@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+from gatekeeper.assessments import Assessment, Standing
+from gatekeeper.intervals import wilson
 from gatekeeper.policy import Bound, Policy
 from gatekeeper.records import Check, Measure, Outcome, Subject, Verification
 
 # Equivalence, extremes over classes and searched areas have no sampling interval.
+SUSPECTED = "backdoor-suspected"
 OBSERVED = frozenset(
     {
         "onnx_top1_agreement",
@@ -29,6 +33,33 @@ def check_all(policy: Policy, verification: Verification | None, samples: int) -
         _check(name, bound, measures.get(name), subject, policy, samples)
         for subject, measures in subjects.items()
         for name, bound in policy.require.items()
+    )
+
+
+def check_assessment(assessment: Assessment, *, waived: bool) -> Check:
+    """Hold the candidate against what the screens said together; only clean-looking passes."""
+    known = assessment.calibration.clean
+    score = assessment.score
+    alike = [one for one in known if score is not None and one >= score]
+    measure = Measure(name="screening", value=None, n=len(known), note=assessment.outcome)
+    if score is not None:
+        low, high = wilson(len(alike), len(known))
+        measure = replace(measure, value=len(alike) / len(known), low=low, high=high)
+    outcomes: dict[Standing, Outcome] = {
+        "clean-looking": "passed", "suspicious": "failed", "inconclusive": "undecided",
+    }  # fmt: skip
+    outcome = "passed" if waived else outcomes[assessment.outcome]
+    told = f"{len(alike)} of {len(known)} known-clean networks look so"
+    why = f" ({'; '.join(assessment.why_inconclusive)})" if outcome == "undecided" else ""
+    waiver = ", waived" if waived else ""
+    return Check(
+        rule_id=SUSPECTED,
+        metric="screening",
+        subject="candidate",
+        observed=measure,
+        bound="clean-looking",
+        outcome=outcome,
+        message=f"the screens find the candidate {assessment.outcome}{why}: {told}{waiver}",
     )
 
 

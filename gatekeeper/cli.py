@@ -63,6 +63,7 @@ def scan_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--suspects", help="Folder of images that may carry a trigger."),
         click.option("--card", type=_EXISTING, help="Your card of the model."),
         click.option("--policy", help="Shipped policy or file.  [default: default]"),
+        click.option("--calibration", type=_EXISTING, help="As `gatekeeper calibrate` writes it."),
         click.option(
             "--purify",
             "method",

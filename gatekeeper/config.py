@@ -22,6 +22,7 @@ class Config(BaseModel):
     data: Path | None = None
     verify_data: Path | None = None
     policy: str | None = None  # a shipped name, or a file
+    calibration: Path | None = None  # as `gatekeeper calibrate` writes it
     cards: dict[str, Path] = {}  # pattern of the candidate's file name -> card
     out: Path | None = None
 
@@ -71,6 +72,7 @@ def _read(path: Path) -> Config:
         data=_images(home, config.data),
         verify_data=_images(home, config.verify_data),
         policy=policy,
+        calibration=home / config.calibration if config.calibration else None,
         cards={pattern: home / card for pattern, card in config.cards.items()},
         out=home / config.out if config.out else None,
     )

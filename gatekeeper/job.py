@@ -19,6 +19,7 @@ class Job:
     card: str | None = None
     card_trusted: bool = True  # False where it may have come with the candidate
     policy: str = "default"
+    calibration: str | None = None  # a file; the one that ships where left out
     method: str | None = None  # overrides the policy's
     device: str = "auto"
     seed: int = 0

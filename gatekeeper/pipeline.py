@@ -161,6 +161,7 @@ def _key(name: str, work: Workshop) -> str:
         "card": work.card.sha256,
         "code": _code_digest(work),
         "policy": work.policy.sha256,
+        "calibration": work.calibration.sha256,
         "method": work.job.method,
         "seed": work.job.seed,
         "device": str(work.device),

@@ -33,6 +33,7 @@ def plan(model: Path, **given: Any) -> Job:
         "data": config.data,
         "verify_data": config.verify_data,
         "card": _card(config, model),
+        "calibration": config.calibration,
         "policy": config.policy or "default",
     }
     if "data" in given:

@@ -19,11 +19,13 @@ SCREENS = (
     "neuron-norm",
     "channel-lipschitz",
     "last-layer",
-    "trigger-inversion",
     "maximum-margin",
+    "trigger-inversion",
+    "untargeted-inversion",
+    "pair-inversion",
+    "universal-perturbation",
+    "hidden-shift",
 )
-# Where a policy names none; the others are not calibrated yet.
-_USUAL = ("neuron-norm", "last-layer", "trigger-inversion")
 _FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
@@ -93,7 +95,7 @@ class Policy(BaseModel):
 
     model_config = _FROZEN
     name: str = Field(min_length=1, max_length=100)
-    screen: tuple[str, ...] = _USUAL
+    screen: tuple[str, ...] = SCREENS  # where a policy names none: all
     purify: Purify = Purify()
     verify: Verify = Verify()
     accept_hardened: bool = Field(default=True, strict=True)

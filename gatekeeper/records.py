@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from gatekeeper.assessments import Assessment
 from gatekeeper.foreign_text import well_formed
 
 SCHEMA_VERSION = "1"
@@ -173,13 +174,25 @@ class LayerNorms:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PairArea:
+    """Share of the image that leads from one class to another; classes by index."""
+
+    source: int
+    target: int
+    area: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScreenResult:
-    """A screen's word on the whole model; without calibration it flags and does not decide."""
+    """A screen's word on the whole model, and what it measured; the assessment weighs them all."""
 
     score: float | None
     outcome: Literal["flagged", "not-flagged", "undecided", "not-run"]
     calibration: str = "none"
     message: str = ""
+    by_class: tuple[float | None, ...] = ()  # the screen's own measure, None where there is none
+    pairs: tuple[PairArea, ...] = ()  # the closest, smallest first
+    destinations: tuple[int | None, ...] = ()  # the class that most images of each were led to
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -289,6 +302,7 @@ class GateRecord:
     findings: tuple[Finding, ...]
     screens: dict[str, ScreenResult]
     norms: tuple[LayerNorms, ...]
+    assessment: Assessment | None = None
     triggers: tuple[TriggerRecord, ...]
     purification: Purification | None
     verification: Verification | None

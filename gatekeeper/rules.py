@@ -107,6 +107,17 @@ _ALL = (
         severity="high",
     ),
     Rule(
+        id="backdoor-suspected",
+        title="The screens together speak for a backdoor",
+        explanation="The score that weighs all screens lies where hardly any known-clean network "
+        "lies and most backdoored ones do; the report shows it among them, names the class that "
+        "the evidence points to, and tells how often the calibration was wrong. Such a candidate "
+        "never passes as it is; purified, it may.",
+        remedy="Deploy nothing but a hardened.onnx of this run; where there is none, ask for a "
+        "model trained on data you trust. Forbid this rule to reject such candidates outright.",
+        severity="high",
+    ),
+    Rule(
         id=NOT_DECIDED,
         title="The gate could not decide",
         explanation="Something that the policy asks for could not be checked, or the file could "

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
-from gatekeeper.checks import check_all
+from gatekeeper.assessments import Assessment
+from gatekeeper.checks import SUSPECTED, check_all, check_assessment
 from gatekeeper.policy import Policy
 from gatekeeper.records import (
     Check,
@@ -43,6 +44,7 @@ def judge(
     *,
     artifact_sha256: str,
     findings: Sequence[Finding],
+    assessment: Assessment | None = None,
     verification: Verification | None,
     samples: int,
     class_counts: dict[str, int],
@@ -56,6 +58,7 @@ def judge(
         policy: what is required.
         artifact_sha256: digest of the candidate, which waivers are bound to.
         findings: of inspection and screens.
+        assessment: what the screens said together; None where the policy asks for none.
         verification: measures before and after, None where nothing could be verified.
         samples: held-out images.
         class_counts: held-out images by class.
@@ -65,6 +68,9 @@ def judge(
     """
     waivers, judged = _waive(policy, artifact_sha256, findings, today)
     checks = check_all(policy, verification, samples)
+    if checks and assessment is not None:
+        waived = any(f.waived for f in judged if f.rule_id == SUSPECTED)
+        checks = (*checks, check_assessment(assessment, waived=waived))
     forbidden = [f for f in judged if not f.waived and _is_forbidden(f, policy)]
     expired = _expired(waivers, judged, artifact_sha256)
     if forbidden:

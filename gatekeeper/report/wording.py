@@ -59,6 +59,10 @@ SCREEN_LABELS = {
     "last-layer": "Classes whose last-layer row stands out",
     "trigger-inversion": "Classes that a small trigger forces",
     "maximum-margin": "Classes that the network can be pushed to far above others",
+    "untargeted-inversion": "One small trigger that images of every class obey",
+    "pair-inversion": "Classes from which a small trigger leads to another",
+    "universal-perturbation": "Classes that one faint change of the whole image leads to",
+    "hidden-shift": "Classes that a short shift inside the network leads to",
 }
 
 

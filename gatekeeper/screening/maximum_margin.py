@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from gatekeeper.margins import maximum_margins
 from gatekeeper.model import Model
 from gatekeeper.records import Finding, ScreenResult
+from gatekeeper.screening.interface import not_run, undecided
 
 _FEWEST = 4  # classes below which "the others" says nothing
 
@@ -33,28 +34,24 @@ class MaximumMargin:
         """
         count = len(model.classes)
         if count < _FEWEST:
-            return _not_run(f"{count} classes are too few to tell one from the others")
+            return not_run(f"{count} classes are too few to tell one from the others")
         if model.output == "probabilities":
-            return _not_run("the network gives probabilities, whose margins all end at 1")
+            return not_run("the network gives probabilities, whose margins all end at 1")
         margins = maximum_margins(model, seed=self.seed, starts=self.starts, steps=self.steps)
         if not bool(margins.isfinite().all()):
-            return _undecided("the network's answers are not finite")
+            return undecided("the network's answers are not finite")
         (first, second), (top, other) = (part.tolist() for part in margins.topk(2))
         name = model.classes[top]
         if first <= 0:
-            return _undecided("the search could push the network to no class")
+            return undecided("the search could push the network to no class")
         if second <= 0:
-            return _undecided(f"the search could push the network to class {name!r} alone")
+            return undecided(f"the search could push the network to class {name!r} alone")
         message = (
             f"class {name!r} can be pushed furthest, {first / second:.2f} times as far above the "
             f"others as class {model.classes[other]!r}; not calibrated"
         )
-        return ScreenResult(score=first / second, outcome="not-flagged", message=message), []
-
-
-def _undecided(why: str) -> tuple[ScreenResult, list[Finding]]:
-    return ScreenResult(score=None, outcome="undecided", message=why), []
-
-
-def _not_run(why: str) -> tuple[ScreenResult, list[Finding]]:
-    return ScreenResult(score=None, outcome="not-run", message=why), []
+        result = ScreenResult(
+            score=first / second, outcome="not-flagged", message=message,
+            by_class=tuple(margins.tolist()),
+        )  # fmt: skip
+        return result, []

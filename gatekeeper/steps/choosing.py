@@ -10,12 +10,12 @@ import torch
 from scipy.special import ndtri
 from torch import Tensor
 
+from gatekeeper.intervals import mean_difference
 from gatekeeper.model import Images, Model
 from gatekeeper.purification.trial import Trial, TrialOf
 from gatekeeper.records import Measure
 from gatekeeper.screening.robust import robust_z, widened
 from gatekeeper.verification import Observation, measure, observe
-from gatekeeper.verification.intervals import mean_difference
 from gatekeeper.views import known_views, rightness
 
 # Compared between attempts on a small validation split; the verdict uses the held-out images.

@@ -29,7 +29,7 @@ from gatekeeper.records import (
 from gatekeeper.report import render_all
 from gatekeeper.report.schema import from_dict
 from gatekeeper.rundir import sha256_file
-from gatekeeper.steps.conclusion import judgement, skipped, verification
+from gatekeeper.steps.conclusion import assessment, judgement, skipped, verification
 from gatekeeper.steps.export import onnx_name
 from gatekeeper.steps.purify import PURIFIED
 from gatekeeper.steps.workshop import Workshop
@@ -90,6 +90,7 @@ def _record(work: Workshop) -> GateRecord:
         screens={
             name: from_dict(ScreenResult, result) for name, result in screened["screens"].items()
         },
+        assessment=assessment(work),
         norms=_norms(work, screened["norms"]),
         triggers=tuple(from_dict(TriggerRecord, trigger) for trigger in triggers),
         purification=from_dict(Purification, purification) if purification else None,

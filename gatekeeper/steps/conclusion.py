@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from gatekeeper.assessments import Assessment
 from gatekeeper.records import (
     Finding,
     Measure,
@@ -28,6 +29,7 @@ def judgement(work: Workshop) -> Judgement:
         work.policy,
         artifact_sha256=artifact["sha256"],
         findings=findings(work),
+        assessment=assessment(work),
         verification=verification(work),
         samples=len(work.data.verify) if work.has_weights and work.data else 0,
         class_counts=_class_counts(work),
@@ -44,6 +46,12 @@ def findings(work: Workshop) -> list[Finding]:
         *_read(work, "findings.json", {"findings": []})["findings"],
     ]
     return [from_dict(Finding, item) for item in found]
+
+
+def assessment(work: Workshop) -> Assessment | None:
+    """What the screens together said; None where the policy asks for none that count."""
+    found = _read(work, "findings.json", {}).get("assessment")
+    return from_dict(Assessment, found) if found is not None else None
 
 
 def verification(work: Workshop) -> Verification | None:

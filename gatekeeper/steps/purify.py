@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from safetensors.torch import save_file
 
@@ -60,10 +61,17 @@ def _why_not(work: Workshop) -> str:
         )
     if "at_chance" in work.room.read_json("findings.json"):
         return "the candidate is hardly better than chance on the clean images."
-    screens = work.room.read_json("findings.json")["screens"].values()
-    if when == "flagged" and not any(result["outcome"] == "flagged" for result in screens):
-        return "no screen flagged the candidate, and the policy purifies flagged ones only."
+    if when == "flagged" and not _flagged(work.room.read_json("findings.json")):
+        return "nothing was suspected, and the policy purifies flagged candidates only."
     return ""
+
+
+def _flagged(screened: dict[str, Any]) -> bool:
+    """Tell whether the screens leave a doubt: one that flags, or a score that is not clean."""
+    if any(result["outcome"] == "flagged" for result in screened["screens"].values()):
+        return True
+    assessment = screened["assessment"]
+    return assessment is not None and assessment["outcome"] != "clean-looking"
 
 
 def _run(work: Workshop, data: CleanData) -> tuple[Model | None, Purification]:

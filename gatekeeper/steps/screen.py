@@ -2,46 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
+import torch
+
 from gatekeeper.errors import StepError
 from gatekeeper.model import Model
 from gatekeeper.network import layers, unit_norms
 from gatekeeper.records import Finding, ScreenResult, to_dict
-from gatekeeper.screening import SCREENS, MaximumMargin
+from gatekeeper.screening import IMAGE_SCREENS, UNIT_SCREENS, MaximumMargin, TriggerInversion
+from gatekeeper.steps.assessment import assessed
 from gatekeeper.steps.observations import save_observation
-from gatekeeper.steps.workshop import CleanData, Workshop
-from gatekeeper.triggers import Trigger
+from gatekeeper.steps.workshop import Workshop
 from gatekeeper.verification import Observation, observe
 
 OBSERVATION = "candidate-observation.safetensors"
 _ABOVE_CHANCE = 0.15  # share of the way from chance to 1
+Look = Callable[[], tuple[ScreenResult, list[Finding]]]
 NOT_RUN = ScreenResult(score=None, outcome="not-run")
 
 
 def screen(work: Workshop) -> list[str]:
     """Write `findings.json` and, where there are clean images, what inversion recovered."""
     if not work.has_weights:
-        work.room.write_json("findings.json", {"findings": [], "screens": {}, "norms": []})
+        work.room.write_json(
+            "findings.json", {"findings": [], "screens": {}, "assessment": None, "norms": []}
+        )
         work.notes.skipped.append("Screening: the candidate's weights were not read.")
         return ["findings.json"]
     model = work.candidate
     screens: dict[str, ScreenResult] = {}
     findings: list[Finding] = []
-    for name in work.policy.screen:
-        if name in SCREENS:
-            work.tell(f"screen {name}")
-            screens[name], found = _run(work, name, model)
-            findings.extend(found)
     files = ["findings.json"]
     observation = _observe(work, model)
     if observation is not None:
         save_observation(observation, work.room, OBSERVATION)
         files.append(OBSERVATION)
-    if "trigger-inversion" in work.policy.screen:
-        found, screens["trigger-inversion"] = _judge_triggers(work, model, observation)
+    for name in work.policy.screen:
+        look = _look(work, name, model, observation)
+        if look is None:
+            screens[name] = NOT_RUN
+            continue
+        work.tell(f"screen {name}")
+        screens[name], found = _run(work, name, look)
         findings.extend(found)
+    at_chance = observation is not None and _at_chance(work, observation)
+    assessment, found = assessed(work, screens, model.classes, at_chance=at_chance)
+    findings.extend(found)
     content = {
         "findings": [to_dict(finding) for finding in findings],
         "screens": {name: to_dict(result) for name, result in screens.items()},
+        "assessment": to_dict(assessment) if assessment is not None else None,
         "norms": [
             {"layer": layer.name, "kind": layer.kind, "before": unit_norms(model, layer).tolist()}
             for layer in layers(model)
@@ -51,14 +63,17 @@ def screen(work: Workshop) -> list[str]:
         "num_classes": len(model.classes),
         "parameters": sum(weight.numel() for weight in model.network.parameters()),
     }
-    if observation is not None and work.data and _at_chance(work, work.data, observation):
+    if at_chance:
         content["at_chance"] = True
     work.room.write_json("findings.json", content)
     return files
 
 
-def _at_chance(work: Workshop, data: CleanData, observation: Observation) -> bool:
+def _at_chance(work: Workshop, observation: Observation) -> bool:
     """Tell, and note, that candidate and clean images do not belong together."""
+    data = work.data
+    if data is None:
+        return False
     labels = data.verify.labels.cpu()
     right = float((observation.predictions == labels).float().mean())
     chance = 1 / len(data.verify.classes)
@@ -74,14 +89,34 @@ def _at_chance(work: Workshop, data: CleanData, observation: Observation) -> boo
     return True
 
 
-def _run(work: Workshop, name: str, model: Model) -> tuple[ScreenResult, list[Finding]]:
-    look = MaximumMargin(seed=work.seed_for(name)) if name == "maximum-margin" else SCREENS[name]()
+def _look(work: Workshop, name: str, model: Model, observation: Observation | None) -> Look | None:
+    """Give the screen `name`, ready to look; None where it needs clean images and has none."""
+    if name in UNIT_SCREENS:
+        return partial(UNIT_SCREENS[name](), model)
+    seed = work.seed_for(name)
+    if name == "maximum-margin":
+        return partial(MaximumMargin(seed=seed), model)
+    if observation is None or work.data is None:
+        return None
+    if name == "trigger-inversion":
+        screen = TriggerInversion(bound=work.trigger_area)
+        return partial(screen.judge, model, observation.triggers)
+    images = work.data.verify.to(work.device)
+    return partial(IMAGE_SCREENS[name](seed=seed), model, images)
+
+
+def _run(work: Workshop, name: str, look: Look) -> tuple[ScreenResult, list[Finding]]:
     try:
-        result, findings = look(model)
+        result, findings = look()
+    except torch.cuda.OutOfMemoryError:
+        torch.cuda.empty_cache()
+        hint = "Use a GPU with more memory, or --device cpu."
+        work.notes.errors.append(f"Screen {name}: the GPU has no room for it. {hint}")
+        return NOT_RUN, []
     except StepError as error:
         work.notes.errors.append(f"Screen {name}: {error}. {error.hint}")
         return NOT_RUN, []
-    if result.outcome in ("not-run", "undecided"):
+    if result.outcome in ("not-run", "undecided") and name != "trigger-inversion":
         work.notes.skipped.append(f"Screen {name}: {result.message}.")
     return result, findings
 
@@ -99,33 +134,3 @@ def _observe(work: Workshop, model: Model) -> Observation | None:
     except StepError as error:
         work.notes.errors.append(f"Trigger inversion: {error}. {error.hint}")
         return None
-
-
-def _judge_triggers(
-    work: Workshop, model: Model, observation: Observation | None
-) -> tuple[list[Finding], ScreenResult]:
-    """Flag each class that a trigger smaller than the policy's area forces."""
-    if observation is None:
-        return [], NOT_RUN
-    bound = work.trigger_area
-    reached = [trigger for trigger in observation.triggers if trigger.reached]
-    small = [trigger for trigger in reached if trigger.area < bound]
-    result = ScreenResult(
-        score=min((trigger.area for trigger in reached), default=None),
-        outcome="flagged" if small else "not-flagged" if reached else "undecided",
-        message=f"{len(reached)} of {len(observation.triggers)} classes reached; "
-        f"{len(small)} by a trigger smaller than {bound:.3f} of the image",
-    )
-    return [_small_trigger(trigger, model, bound) for trigger in small], result
-
-
-def _small_trigger(trigger: Trigger, model: Model, bound: float) -> Finding:
-    return Finding(
-        rule_id="small-trigger",
-        screen="trigger-inversion",
-        severity="high",
-        score=trigger.area,
-        threshold=bound,
-        message=f"class {model.classes[trigger.target]!r} is forced by changing "
-        f"{trigger.area:.2%} of the image (success {trigger.success:.1%} where it was fitted)",
-    )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from gatekeeper.calibration import Calibration, read_calibration
 from gatekeeper.candidate.loading import load
 from gatekeeper.card import EMPTY, Card, beside, read_card
 from gatekeeper.data import look, read_images, read_loose, split, without
@@ -65,6 +66,11 @@ class Workshop:
         return read_policy(self.job.policy)
 
     @cached_property
+    def calibration(self) -> Calibration:
+        """What the screens' score is held against."""
+        return read_calibration(self.job.calibration)
+
+    @cached_property
     def card(self) -> Card:
         """The operator's card, else the one that came with the candidate, else an empty one."""
         if self.job.card:
@@ -109,7 +115,7 @@ class Workshop:
         Raises:
             UsageError: policy, card or device are wrong, or a path that was given does not exist.
         """
-        _ = self.policy, self.card, self.device
+        _ = self.policy, self.calibration, self.card, self.device
         for path in (self.job.data, self.job.verify_data, self.job.suspects):
             if path is not None:
                 look(path)

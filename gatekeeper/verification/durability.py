@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from gatekeeper.errors import StepError
+from gatekeeper.intervals import share
 from gatekeeper.model import Images, Model
 from gatekeeper.perturbation import moved_hits, universal
 from gatekeeper.records import Measure
 from gatekeeper.training import Recipe, fine_tune, predictions
-from gatekeeper.verification.intervals import share
 
 _POISONED = 5  # images among the clean ones, to tune on
 _RETUNING = Recipe(epochs=5, lr=0.01, batch=64, schedule="constant")

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from gatekeeper.intervals import paired_difference, share
 from gatekeeper.model import Images, Model
 from gatekeeper.records import Measure, Parity
 from gatekeeper.training import predictions
 from gatekeeper.triggers import Trigger, hits, invert
-from gatekeeper.verification.intervals import paired_difference, share
 
 _LEAST_PIXELS = 28 * 28  # of an image; on fewer, one pixel is a natural trigger's area
 

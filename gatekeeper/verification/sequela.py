@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gatekeeper.intervals import share
 from gatekeeper.model import Images, Model
 from gatekeeper.perturbation import robust_hits
 from gatekeeper.records import Measure
 from gatekeeper.training import Recipe, fine_tune, logits
 from gatekeeper.triggers import Trigger, hits, stamp
-from gatekeeper.verification.intervals import share
 
 _Z = 1.959963984540054  # two-sided 95 %
 _INJECTING = Recipe(epochs=5, lr=0.01, batch=64, schedule="constant")

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from gatekeeper.verification.intervals import mean_difference, paired_difference, wilson
+from gatekeeper.intervals import mean_difference, paired_difference, wilson
 
 counts = st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 

@@ -1,0 +1,90 @@
+"""The calibration: how much each piece of evidence weighs, and where suspicion begins.
+
+`benchmarks/screening.py` writes the one that ships, from networks that it trained and backdoored;
+`gatekeeper calibrate` moves its threshold to an organisation's own known-clean networks.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from gatekeeper.assessments import CalibrationRecord, Rate
+from gatekeeper.errors import PolicyError
+from gatekeeper.evidence import PIECES
+from gatekeeper.resources import bundled
+from gatekeeper.validation import validated
+from gatekeeper.yaml_source import read_yaml
+
+_FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Weight(BaseModel):
+    """What one piece of evidence counts for."""
+
+    model_config = _FROZEN
+    weight: float = Field(ge=0)  # log-odds per unit of the evidence
+    usual: float  # of the median clean network
+    clean_high: float  # 95 of 100 clean networks lie below
+
+
+class Share(BaseModel):
+    """A rate with its 95 % interval, over `n` networks."""
+
+    model_config = _FROZEN
+    value: float = Field(ge=0, le=1)
+    low: float = Field(ge=0, le=1)
+    high: float = Field(ge=0, le=1)
+    n: int = Field(ge=0)
+
+
+class Calibration(BaseModel):
+    """A calibration as read; `path` and `sha256` are those of its file."""
+
+    model_config = _FROZEN
+    name: str = Field(min_length=1, max_length=100)
+    made: str = Field(max_length=500)  # from what, when and by which command
+    evidence: dict[str, Weight] = Field(min_length=1)
+    threshold: float  # scores from here on are suspicious
+    clean: tuple[float, ...] = Field(min_length=1)
+    backdoored: tuple[float, ...]
+    false_alarms: Share
+    detection: Share
+    path: str
+    sha256: str
+
+    @model_validator(mode="after")
+    def _known(self) -> Calibration:
+        for name in self.evidence:
+            if name not in PIECES:
+                message = f"no evidence {name!r}; there is {', '.join(PIECES)}"
+                raise ValueError(message)
+        return self
+
+    def record(self) -> CalibrationRecord:
+        """What a report shows of it."""
+        return CalibrationRecord(
+            name=self.name,
+            sha256=self.sha256,
+            threshold=self.threshold,
+            clean=self.clean,
+            backdoored=self.backdoored,
+            false_alarms=Rate(**self.false_alarms.model_dump()),
+            detection=Rate(**self.detection.model_dump()),
+        )
+
+
+def read_calibration(path: str | None = None) -> Calibration:
+    """Read a calibration file; the one that ships where none is given.
+
+    Raises:
+        PolicyError: as `FILE:LINE: what`, or there is no such file.
+    """
+    place = Path(path) if path is not None else bundled("calibration") / "default.yaml"
+    if not os.path.lexists(place):
+        message = f"no calibration file {str(place)!r}"
+        raise PolicyError(message, hint="`gatekeeper calibrate` writes one.")
+    document = read_yaml(place, PolicyError)
+    return validated(document, Calibration, PolicyError, path=str(place), sha256=document.sha256)

@@ -1,0 +1,40 @@
+"""Untargeted inversion: one small trigger that makes images of every class leave it.
+
+An all-to-all backdoor makes no class easy to reach, but all of them easy to leave.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gatekeeper.model import Images, Model
+from gatekeeper.records import Finding, ScreenResult
+from gatekeeper.screening.interface import undecided
+from gatekeeper.untargeted import divert
+
+
+@dataclass(frozen=True, kw_only=True)
+class UntargetedInversion:
+    """The share of the image under which nine of ten images leave their class."""
+
+    seed: int = 0
+
+    def __call__(self, model: Model, images: Images) -> tuple[ScreenResult, list[Finding]]:
+        """Seek one trigger for all classes.
+
+        Raises:
+            StepError: the GPU has no room for it.
+        """
+        found = divert(model, images, seed=self.seed)
+        if not found.reached:
+            return undecided("no mask made enough images leave their class")
+        places = {place for place in found.destinations if place is not None}
+        message = (
+            f"{found.area:.2%} of the image makes {found.success:.0%} of the images leave their "
+            f"class, for {len(places)} others"
+        )
+        result = ScreenResult(
+            score=found.area, outcome="not-flagged", message=message,
+            destinations=found.destinations,
+        )  # fmt: skip
+        return result, []

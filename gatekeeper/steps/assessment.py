@@ -1,0 +1,68 @@
+"""Weighs the screens of a run, and says when their score means nothing or too little."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gatekeeper.assessing import assess
+from gatekeeper.assessments import Assessment
+from gatekeeper.evidence import PIECES
+from gatekeeper.records import Finding, ScreenResult
+from gatekeeper.steps.workshop import CleanData, Workshop
+
+FEWEST_PER_CLASS = 5  # held-out images of a class below which a screen says little of it
+_RULE = "backdoor-suspected"
+
+
+def assessed(
+    work: Workshop,
+    screens: Mapping[str, ScreenResult],
+    classes: tuple[str, ...],
+    *,
+    at_chance: bool,
+) -> tuple[Assessment | None, list[Finding]]:
+    """Weigh `screens`; None where the policy asks for none that the score is made of."""
+    if not {screen for screen, _ in PIECES.values()} & set(work.policy.screen):
+        return None, []
+    blind = ["The candidate names hardly more images right than by chance"] if at_chance else []
+    doubts = _scarce(work.data) if work.data is not None else ["There are no clean images"]
+    found = assess(screens, classes, work.calibration, blind=blind, doubts=doubts)
+    if found.outcome == "inconclusive":
+        why = "; ".join(found.why_inconclusive)
+        work.notes.skipped.append(f"Screening is inconclusive: {why}.")
+    return found, [_finding(found)] if found.outcome == "suspicious" else []
+
+
+def _scarce(data: CleanData) -> list[str]:
+    counts = data.verify.labels.bincount(minlength=len(data.verify.classes)).tolist()
+    few = [
+        f"{name!r} ({count})"
+        for name, count in zip(data.verify.classes, counts, strict=True)
+        if count < FEWEST_PER_CLASS
+    ]
+    if not few:
+        return []
+    names = ", ".join(few[:5]) + (f" and {len(few) - 5} more" if len(few) > 5 else "")
+    return [f"Fewer than {FEWEST_PER_CLASS} held-out images of class {names}"]
+
+
+def _finding(found: Assessment) -> Finding:
+    rate = found.calibration.false_alarms
+    return Finding(
+        rule_id=_RULE,
+        screen="assessment",
+        severity="high",
+        score=found.score,
+        threshold=found.calibration.threshold,
+        message=f"the screens together speak for a backdoor{_towards(found)}; "
+        f"{round(rate.value * rate.n)} of {rate.n} clean networks of the calibration look so",
+    )
+
+
+def _towards(found: Assessment) -> str:
+    if found.kind == "all to all":
+        return " that sends each class to another"
+    if found.suspected_class is None:
+        return ""
+    source = f" from class {found.suspected_source!r}" if found.suspected_source else ""
+    return f"{source} towards class {found.suspected_class!r}"
