@@ -152,7 +152,8 @@ def _data(name: str) -> _Data:
         std=tuple(round(value, 4) for value in std),
     )  # fmt: skip
     return _Data(
-        train=train, held=held, spec=spec, epochs=_EPOCHS[name], batch=64 if name == "digits" else 128
+        train=train, held=held, spec=spec, epochs=_EPOCHS[name],
+        batch=64 if name == "digits" else 128,
     )  # fmt: skip
 
 
