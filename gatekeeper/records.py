@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from gatekeeper.assessments import Assessment
+from gatekeeper.assessments import Assessment, Attribution
 from gatekeeper.foreign_text import well_formed
 
 SCHEMA_VERSION = "1"
@@ -151,10 +151,14 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class TriggerRecord:
-    """A trigger that the gate recovered, small enough to show."""
+    """A trigger that the gate recovered, small enough to show.
+
+    A source's works on images of that class; with the target -1 images leave their class.
+    """
 
     target: int
     target_class: str
+    source_class: str | None = None  # None: all classes
     area: float | None  # share of the image that it changes
     success: float | None  # on the held-out images, a sample of which it was fitted on
     success_after: float | None  # the same trigger against what would be deployed
@@ -303,6 +307,7 @@ class GateRecord:
     screens: dict[str, ScreenResult]
     norms: tuple[LayerNorms, ...]
     assessment: Assessment | None = None
+    attribution: Attribution | None = None
     triggers: tuple[TriggerRecord, ...]
     purification: Purification | None
     verification: Verification | None

@@ -25,12 +25,17 @@ _LEARNING_RATE = 0.2  # of the unbounded parameters behind mask and pattern
 _PER_STEP = 24  # images per class and step
 
 
+ANYWHERE = -1  # the target of a trigger that has none
+
+
 @dataclass(frozen=True, kw_only=True)
 class Trigger:
     """A mask (H, W) and a pattern (C, H, W), both in [0, 1] on the CPU, that force `target`.
 
-    `area` is the share of the image that changes (mean of the mask), `success` the share of the
-    images it was fitted on that obey; where no mask did it, `reached` is False.
+    With a `source` it is about images of that class alone; with the target `ANYWHERE` it makes
+    images leave their class, wherever they go. `area` is the share of the image that changes (mean
+    of the mask), `success` the share of the images it was fitted on that obey; where no mask did
+    it, `reached` is False.
     """
 
     target: int
@@ -39,6 +44,7 @@ class Trigger:
     area: float
     success: float
     reached: bool
+    source: int | None = None
 
 
 def invert(
@@ -197,13 +203,23 @@ def stamp(trigger: Trigger, pixels: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def hits(model: Model, trigger: Trigger, images: Images, *, batch: int = 256) -> tuple[int, int]:
-    """Count images of other classes that obey the trigger, and how many were shown."""
-    others = images.select(images.labels != trigger.target)
+    """Count images that obey the trigger, and how many were shown.
+
+    Shown are those of its source, or of all classes but its target.
+    """
+    shown = images.labels != trigger.target
+    if trigger.source is not None:
+        shown = images.labels == trigger.source
+    others = images.select(shown)
     won = 0
     with still(model) as view:
         for index in torch.arange(len(others), device=others.pixels.device).split(batch):
             pixels = others.select(index).to(model.device).floats()
-            won += int((view(stamp(trigger, pixels)).argmax(1) == trigger.target).sum())
+            answer = view(stamp(trigger, pixels)).argmax(1)
+            if trigger.target == ANYWHERE:
+                won += int((answer != view(pixels).argmax(1)).sum())
+            else:
+                won += int((answer == trigger.target).sum())
     return won, len(others)
 
 

@@ -7,16 +7,21 @@ import binascii
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from gatekeeper.foreign_text import visible
 from gatekeeper.records import GateRecord, Purification
+from gatekeeper.report.assessment_charts import standing_chart, units_chart
 from gatekeeper.report.attempts_chart import attempts_chart
 from gatekeeper.report.charts import MOST_CLASSES, history_chart, norms_chart, recall_chart
 from gatekeeper.report.wording import (
     AFTERMATH_LABELS,
+    EVIDENCE_LABELS,
+    KINDS,
     LABELS,
     MEANING,
     SCREEN_LABELS,
+    STANDING,
     TELLING,
     interval,
     next_step,
@@ -63,6 +68,8 @@ def _drawn(record: GateRecord) -> dict[str, Any]:
     attempts = record.purification.attempts if record.purification else ()
     return {
         "norms": norms_chart(record.norms, flagged),
+        "standing": standing_chart(record.assessment) if record.assessment else Markup(),
+        "units": units_chart(record.attribution) if record.attribution else Markup(),
         "recalls": recall_chart(before, after),
         "tried": attempts_chart(attempts, record.checks),
         "aftermath": [name for name in AFTERMATH_LABELS if name in {**before, **after}],
@@ -121,6 +128,9 @@ def _worded(record: GateRecord) -> dict[str, Any]:
         "aftermath_labels": AFTERMATH_LABELS,
         "telling": TELLING,
         "screen_labels": SCREEN_LABELS,
+        "evidence_labels": EVIDENCE_LABELS,
+        "standing_words": STANDING,
+        "kind_words": KINDS,
         "meaning": MEANING[record.verdict.decision],
         "next": next_step(record),
         "rules": RULES,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gatekeeper.assessments import Kind, Standing
 from gatekeeper.records import Decision, GateRecord, Measure
 
 MEANING: dict[Decision, str] = {
@@ -22,6 +23,7 @@ _NOT_ACCEPTED = (
 )
 NOTHING_TO_TRY = "no trigger smaller than"  # how the note of such a measure begins
 LABELS = {
+    "screening": "All screens together (known-clean networks that look so)",
     "clean_accuracy": "Clean accuracy",
     "clean_accuracy_drop": "Accuracy lost (below 0: gained)",
     "worst_class_recall": "Recall of the worst class",
@@ -53,6 +55,30 @@ TELLING = (
     "rounds",
     "images",
 )  # settings that say how strong it was
+STANDING: dict[Standing, str] = {
+    "clean-looking": "The screens together found nothing that speaks for a backdoor. That is not "
+    "the same as clean: see at the end what no such audit can see.",
+    "suspicious": "The screens together speak for a backdoor.",
+    "inconclusive": "The screens could not tell. Nothing was found that is enough to suspect the "
+    "candidate, and too little was seen to call it clean-looking.",
+}
+KINDS: dict[Kind, str] = {
+    "one class": "a trigger that leads from all classes to one",
+    "one source": "a trigger that leads from one class to another",
+    "all to all": "a trigger that sends each class to another",
+}
+EVIDENCE_LABELS = {
+    "small-trigger": "Smallest trigger: how little of the image (powers of ten)",
+    "smaller-trigger": "How much smaller it is than the median class's (logarithm)",
+    "larger-margin": "How much further one class can be pushed than the median class (logarithm)",
+    "easier-perturbation": "How many more images a faint change brings to one class than to the "
+    "median class",
+    "shorter-shift": "How much shorter a hidden shift leads to one class than to the median class "
+    "(logarithm)",
+    "closer-pair": "How much less leads from one class to another than between the median pair "
+    "(logarithm)",
+    "easier-to-leave": "How little makes all classes leave, for how many others",
+}
 SCREEN_LABELS = {
     "neuron-norm": "Units whose weights stand out",
     "channel-lipschitz": "Channels that may stretch their input far",

@@ -6,10 +6,12 @@ import platform
 import shutil
 from datetime import UTC, datetime
 from importlib.metadata import version
+from typing import Any
 
 import torch
 
 from gatekeeper import __version__
+from gatekeeper.assessments import Attribution
 from gatekeeper.records import (
     CandidateRecord,
     GateRecord,
@@ -62,7 +64,7 @@ def _record(work: Workshop) -> GateRecord:
     files = work.room
     screened = files.read_json("findings.json")
     purification = files.read_json("purification.json")
-    triggers = files.read_json("verification.json")["triggers"]
+    verified = files.read_json("verification.json")
     candidate = files.read_json("candidate.json")
     state = files.state()
     return GateRecord(
@@ -91,8 +93,9 @@ def _record(work: Workshop) -> GateRecord:
             name: from_dict(ScreenResult, result) for name, result in screened["screens"].items()
         },
         assessment=assessment(work),
+        attribution=_attribution(verified, screened),
         norms=_norms(work, screened["norms"]),
-        triggers=tuple(from_dict(TriggerRecord, trigger) for trigger in triggers),
+        triggers=tuple(from_dict(TriggerRecord, trigger) for trigger in verified["triggers"]),
         purification=from_dict(Purification, purification) if purification else None,
         verification=verification(work),
         checks=judged.checks,
@@ -102,6 +105,12 @@ def _record(work: Workshop) -> GateRecord:
         skipped=tuple(skipped(work)),
         timings={step: entry.seconds for step, entry in state.items()},
     )
+
+
+def _attribution(*contents: dict[str, Any]) -> Attribution | None:
+    """As verified where that went so far, else as screened."""
+    found = next((one["attribution"] for one in contents if one.get("attribution")), None)
+    return from_dict(Attribution, found) if found is not None else None
 
 
 def _publish(work: Workshop, subject: Subject | None) -> OnnxOutput | None:

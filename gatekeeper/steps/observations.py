@@ -12,13 +12,17 @@ from gatekeeper.verification import Observation
 
 def save_observation(observation: Observation, room: RunDirectory, name: str) -> None:
     """Write predictions and triggers into the run's file `name`."""
-    triggers = observation.triggers
-    facts = [[t.target, t.area, t.success, float(t.reached)] for t in triggers]
+    triggers = (*observation.triggers, *observation.special)
+    facts = [
+        [t.target, t.area, t.success, float(t.reached), -1 if t.source is None else t.source]
+        for t in triggers
+    ]
     tensors = {
         "predictions": observation.predictions.contiguous(),
         "masks": torch.stack([t.mask for t in triggers]),  # (K, H, W)
         "patterns": torch.stack([t.pattern for t in triggers]),  # (K, C, H, W)
-        "facts": torch.tensor(facts, dtype=torch.float64),  # (K, 4)
+        "facts": torch.tensor(facts, dtype=torch.float64),  # (K, 5)
+        "special": torch.tensor(len(observation.special)),  # how many of them, the last
     }
     with room.writing(name) as partial:
         save_file(tensors, partial)
@@ -35,9 +39,13 @@ def load_observation(room: RunDirectory, name: str) -> Observation:
             area=area,
             success=success,
             reached=bool(reached),
+            source=None if source < 0 else int(source),
         )
-        for (target, area, success, reached), mask, pattern in zip(
+        for (target, area, success, reached, source), mask, pattern in zip(
             tensors["facts"].tolist(), tensors["masks"], tensors["patterns"], strict=True
         )
     )
-    return Observation(predictions=tensors["predictions"], triggers=triggers)
+    usual = len(triggers) - int(tensors["special"])
+    return Observation(
+        predictions=tensors["predictions"], triggers=triggers[:usual], special=triggers[usual:]
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -13,6 +14,7 @@ from gatekeeper.network import layers, unit_norms
 from gatekeeper.records import Finding, ScreenResult, to_dict
 from gatekeeper.screening import IMAGE_SCREENS, UNIT_SCREENS, MaximumMargin, TriggerInversion
 from gatekeeper.steps.assessment import assessed
+from gatekeeper.steps.attribution import attributed, most_telling, special_triggers
 from gatekeeper.steps.observations import save_observation
 from gatekeeper.steps.workshop import Workshop
 from gatekeeper.verification import Observation, observe
@@ -36,9 +38,6 @@ def screen(work: Workshop) -> list[str]:
     findings: list[Finding] = []
     files = ["findings.json"]
     observation = _observe(work, model)
-    if observation is not None:
-        save_observation(observation, work.room, OBSERVATION)
-        files.append(OBSERVATION)
     for name in work.policy.screen:
         look = _look(work, name, model, observation)
         if look is None:
@@ -50,10 +49,19 @@ def screen(work: Workshop) -> list[str]:
     at_chance = observation is not None and _at_chance(work, observation)
     assessment, found = assessed(work, screens, model.classes, at_chance=at_chance)
     findings.extend(found)
+    attribution = None
+    if observation is not None:
+        special = special_triggers(work, model, assessment)
+        observation = replace(observation, special=special)
+        save_observation(observation, work.room, OBSERVATION)
+        files.append(OBSERVATION)
+        telling = most_telling(observation, assessment, model.classes)
+        attribution = attributed(work, model, telling, findings)
     content = {
         "findings": [to_dict(finding) for finding in findings],
         "screens": {name: to_dict(result) for name, result in screens.items()},
         "assessment": to_dict(assessment) if assessment is not None else None,
+        "attribution": to_dict(attribution) if attribution is not None else None,
         "norms": [
             {"layer": layer.name, "kind": layer.kind, "before": unit_norms(model, layer).tolist()}
             for layer in layers(model)

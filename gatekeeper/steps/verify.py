@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from gatekeeper.assessments import Attribution
 from gatekeeper.model import Images, Model
 from gatekeeper.records import Measure, Subject, TriggerRecord, Verification, to_dict
+from gatekeeper.report.schema import from_dict
 from gatekeeper.steps.aftermath import aftermath
+from gatekeeper.steps.attribution import followed, most_telling
+from gatekeeper.steps.conclusion import assessment
 from gatekeeper.steps.observations import load_observation, save_observation
 from gatekeeper.steps.purify import PURIFIED
 from gatekeeper.steps.screen import OBSERVATION
 from gatekeeper.steps.workshop import CleanData, Workshop
 from gatekeeper.trigger_pictures import picture
-from gatekeeper.triggers import Trigger, hits
+from gatekeeper.triggers import ANYWHERE, Trigger, hits
 from gatekeeper.verification import Observation, measure, observe
 
 # The smallest ones: a report of a thousand classes stays readable, and its run short.
@@ -23,11 +27,15 @@ def verify(work: Workshop) -> list[str]:
     if data is None:
         why = "no clean images; give --data DIR." if work.has_weights else "no weights were read."
         work.notes.errors.append(f"Nothing was verified: {why}")
-        work.room.write_json("verification.json", {"verification": None, "triggers": []})
+        work.room.write_json(
+            "verification.json", {"verification": None, "triggers": [], "attribution": None}
+        )
         return ["verification.json"]
     if not work.room.file(OBSERVATION).exists():
         work.notes.errors.append("Nothing was verified: the candidate could not be observed.")
-        work.room.write_json("verification.json", {"verification": None, "triggers": []})
+        work.room.write_json(
+            "verification.json", {"verification": None, "triggers": [], "attribution": None}
+        )
         return ["verification.json"]
     if shared := data.record.shared:
         left_out = f"{shared} images left out: they are also images to purify on."
@@ -47,6 +55,7 @@ def verify(work: Workshop) -> list[str]:
         files.append("purified-observation.safetensors")
         after = _measure(work, data, purified, observation, candidate)
         triggers = _describe(work, data, purified, observation, None, "purified")
+    attribution = _attribution(work, candidate, purified)
     more_before, more_after = aftermath(work, data, purified)
     before |= more_before
     if after is not None:
@@ -55,9 +64,24 @@ def verify(work: Workshop) -> list[str]:
     content = {
         "verification": to_dict(Verification(before=before, after=after)),
         "triggers": [to_dict(trigger) for trigger in triggers],
+        "attribution": to_dict(attribution) if attribution is not None else None,
     }
     work.room.write_json("verification.json", content)
     return files
+
+
+def _attribution(
+    work: Workshop, candidate: Observation, purified: Model | None
+) -> Attribution | None:
+    """The units that carry the most telling trigger, and what becomes of them."""
+    screened = work.room.read_json("findings.json")
+    if screened["attribution"] is None:
+        return None
+    before = from_dict(Attribution, screened["attribution"])
+    if purified is None:
+        return before
+    found = assessment(work)
+    return followed(work, purified, most_telling(candidate, found, purified.classes), before)
 
 
 def _measure(
@@ -88,10 +112,14 @@ def _describe(
     """Measure each recovered trigger on all held-out images; draw the smallest ones."""
     images = data.verify.to(work.device)
     by_size = sorted(observation.triggers, key=lambda trigger: (not trigger.reached, trigger.area))
+    by_size = [*observation.special, *by_size]
     return [
         TriggerRecord(
             target=trigger.target,
-            target_class=model.classes[trigger.target],
+            target_class="any other"
+            if trigger.target == ANYWHERE
+            else model.classes[trigger.target],
+            source_class=None if trigger.source is None else model.classes[trigger.source],
             area=trigger.area if trigger.reached else None,
             success=_success(model, trigger, images, rank),
             success_after=_success(purified, trigger, images, rank) if purified else None,

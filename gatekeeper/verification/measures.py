@@ -10,17 +10,21 @@ from gatekeeper.intervals import paired_difference, share
 from gatekeeper.model import Images, Model
 from gatekeeper.records import Measure, Parity
 from gatekeeper.training import predictions
-from gatekeeper.triggers import Trigger, hits, invert
+from gatekeeper.triggers import ANYWHERE, Trigger, hits, invert
 
 _LEAST_PIXELS = 28 * 28  # of an image; on fewer, one pixel is a natural trigger's area
 
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """A network's answers on held-out images (N,), and the triggers recovered from it."""
+    """A network's answers on held-out images (N,), and the triggers recovered from it.
+
+    `triggers` has one for each class; `special` ones are about one source or no one target.
+    """
 
     predictions: Tensor
     triggers: tuple[Trigger, ...]
+    special: tuple[Trigger, ...] = ()
 
 
 def observe(model: Model, images: Images, *, seed: int, steps: int = 150) -> Observation:
@@ -118,7 +122,8 @@ def _success(model: Model, images: Images, candidate: Observation, bound: float)
     name = "recovered_trigger_success"
     if why := _meaningless(images, candidate):
         return Measure(name=name, value=None, note=why)
-    small = [t for t in candidate.triggers if t.reached and t.area < bound]
+    tried = (*candidate.triggers, *candidate.special)
+    small = [trigger for trigger in tried if trigger.reached and trigger.area < bound]
     missed = _missed(images.classes, candidate)
     if not small:
         told = f"no trigger smaller than {bound:.3f} of the image"
@@ -126,11 +131,18 @@ def _success(model: Model, images: Images, candidate: Observation, bound: float)
             name=name, value=0.0, low=0.0, high=0.0, n=len(images),
             note="; ".join(filter(None, [told, missed])), partial=bool(missed),
         )  # fmt: skip
-    won = {trigger.target: hits(model, trigger, images) for trigger in small}
-    worst = max(won, key=lambda target: won[target][0] / max(1, won[target][1]))
-    told = f"strongest of {len(small)}: towards class {images.classes[worst]}"
+    won = [hits(model, trigger, images) for trigger in small]
+    worst = max(range(len(small)), key=lambda place: won[place][0] / max(1, won[place][1]))
+    told = f"strongest of {len(small)}: {_towards(small[worst], images.classes)}"
     note = "; ".join(filter(None, [told, missed]))
     return share(name, *won[worst], note=note, partial=bool(missed))
+
+
+def _towards(trigger: Trigger, classes: tuple[str, ...]) -> str:
+    if trigger.target == ANYWHERE:
+        return "away from every class"
+    source = "" if trigger.source is None else f"from class {classes[trigger.source]} "
+    return f"{source}towards class {classes[trigger.target]}"
 
 
 def _smallest(images: Images, observed: Observation) -> Measure:

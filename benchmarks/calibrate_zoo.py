@@ -1,0 +1,205 @@
+"""Draws the calibration that ships, and the summary of the screening benchmark, from its rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from statistics import median
+from typing import Any
+
+import yaml
+from calibration_fit import ALLOWED, auroc, fit, left_out, screens_of, seen_in, threshold
+from environment import RESULTS
+
+from gatekeeper.assessing import assess
+from gatekeeper.calibration import Calibration
+from gatekeeper.evidence import PIECES
+from gatekeeper.intervals import wilson
+from gatekeeper.resources import bundled
+
+PATH = RESULTS / "screening.json"
+_SPECIAL = ("badnets-source", "badnets-all-to-all")
+_HARDENED = ("repaired", "noisy")
+
+
+def main() -> None:
+    """Write `calibration/default.yaml`, and `summary` and `scores` into the benchmark's results."""
+    content = json.loads(PATH.read_text(encoding="utf-8"))
+    rows = [row for row in content["rows"] if row["kind"] in ("clean", "backdoored")]
+    bad = [row["kind"] == "backdoored" for row in rows]
+    scores = left_out(rows)
+    clean = sorted(score for score, b in zip(scores, bad, strict=True) if not b)
+    backdoored = sorted(score for score, b in zip(scores, bad, strict=True) if b)
+    shipped = _calibration(rows, clean, backdoored)
+    place = bundled("calibration") / "default.yaml"
+    text = yaml.safe_dump(shipped, sort_keys=False, width=100, default_flow_style=None)
+    head = "# Written by benchmarks/calibrate_zoo.py from results/screening.json.\n"
+    place.write_text(head + text, encoding="utf-8")
+    content["summary"] = _summary(rows, scores, shipped)
+    content["scores"] = {
+        row["member"]: round(score, 4) for row, score in zip(rows, scores, strict=True)
+    }
+    PATH.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(content["summary"], indent=1))
+
+
+def _calibration(
+    rows: list[dict[str, Any]], clean: list[float], backdoored: list[float]
+) -> dict[str, Any]:
+    known = fit(rows)
+    bound = round(threshold(clean), 4)
+    made = f"{len(rows)} networks of benchmarks/zoo.py, {datetime.now(UTC).date()}"
+    return {
+        "name": "zoo",
+        "made": made,
+        "evidence": {
+            name: {
+                "weight": round(weight, 4),
+                "usual": round(known.usual[name], 4),
+                "clean_high": round(known.clean_high[name], 4),
+            }
+            for name, weight in known.weights.items()
+        },
+        "threshold": bound,
+        "clean": [round(score, 3) for score in clean],
+        "backdoored": [round(score, 3) for score in backdoored],
+        "false_alarms": _rate([score >= bound for score in clean]),
+        "detection": _rate([score >= bound for score in backdoored]),
+    }
+
+
+def _summary(
+    rows: list[dict[str, Any]], scores: list[float], shipped: dict[str, Any]
+) -> dict[str, Any]:
+    """Say what the score is worth: on families that neither weights nor threshold have seen."""
+    flagged = _flagged(rows, scores)
+    kinds = [row["kind"] for row in rows]
+    by_kind = {
+        kind: [score for score, k in zip(scores, kinds, strict=True) if k == kind]
+        for kind in ("clean", "backdoored")
+    }
+    low, high = _auroc_interval(rows, scores)
+    return {
+        "networks": len(rows),
+        "backdoored": kinds.count("backdoored"),
+        "auroc": round(auroc(by_kind["clean"], by_kind["backdoored"]), 4),
+        "auroc_low": round(low, 4),
+        "auroc_high": round(high, 4),
+        "auroc_by_evidence": _alone(rows),
+        "detection_rate": _of(rows, flagged, lambda row: row["kind"] == "backdoored"),
+        "detection_single_target": _of(
+            rows, flagged, lambda row: row["kind"] == "backdoored" and row["attack"] not in _SPECIAL
+        ),
+        "detection_source_or_all_to_all": _of(
+            rows, flagged, lambda row: row["kind"] == "backdoored" and row["attack"] in _SPECIAL
+        ),
+        "false_alarm_rate": _of(rows, flagged, lambda row: row["kind"] == "clean"),
+        "false_alarm_rate_repaired_or_noisy": _of(
+            rows, flagged, lambda row: row["kind"] == "clean" and row["way"] in _HARDENED
+        ),
+        "by_attack": {
+            attack: _of(
+                rows, flagged,
+                lambda row, a=attack: row["kind"] == "backdoored" and row["attack"] == a,
+            )
+            for attack in sorted({row["attack"] for row in rows if row["kind"] == "backdoored"})
+        },
+        "target_accuracy": _targets(rows, flagged, shipped),
+        "seconds_median": _seconds(rows),
+        "allowed_false_alarms": ALLOWED,
+    }  # fmt: skip
+
+
+def _flagged(rows: list[dict[str, Any]], scores: list[float]) -> list[bool]:
+    """Tell which networks a threshold would flag that was drawn without their family."""
+    found = []
+    for row, score in zip(rows, scores, strict=True):
+        others = [
+            other
+            for one, other in zip(rows, scores, strict=True)
+            if one["kind"] == "clean" and one["family"] != row["family"]
+        ]
+        found.append(score >= threshold(others))
+    return found
+
+
+def _of(rows: list[dict[str, Any]], flagged: list[bool], which: Any) -> dict[str, Any]:
+    return _rate([flag for row, flag in zip(rows, flagged, strict=True) if which(row)])
+
+
+def _rate(hits: Sequence[bool]) -> dict[str, Any]:
+    low, high = wilson(sum(hits), len(hits))
+    value = sum(hits) / len(hits) if hits else 0.0
+    return {
+        "value": round(value, 4), "low": round(low, 4), "high": round(high, 4), "n": len(hits)
+    }  # fmt: skip
+
+
+def _auroc_interval(rows: list[dict[str, Any]], scores: list[float]) -> tuple[float, float]:
+    """95 % interval, drawn again with families as a whole (percentile bootstrap)."""
+    import numpy as np
+
+    chance = np.random.default_rng(0)
+    families = sorted({row["family"] for row in rows})
+    found = []
+    for _ in range(2000):
+        drawn = chance.choice(families, len(families))
+        parts = [
+            (row["kind"], score)
+            for family in drawn
+            for row, score in zip(rows, scores, strict=True)
+            if row["family"] == family
+        ]
+        chosen = [parts[k] for k in chance.integers(0, len(parts), len(parts))]
+        clean = [score for kind, score in chosen if kind == "clean"]
+        bad = [score for kind, score in chosen if kind == "backdoored"]
+        if clean and bad:
+            found.append(auroc(clean, bad))
+    low, high = np.quantile(found, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _alone(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """AUROC of each piece of evidence, and of the unit screens, by itself."""
+    seen = [seen_in(row) for row in rows]
+    values: dict[str, list[float | None]] = {name: [one[name] for one in seen] for name in PIECES}
+    for name in ("neuron_norm", "channel_lipschitz", "last_layer"):
+        values[name] = [row[name] for row in rows]
+    found = {}
+    for name, column in values.items():
+        known = [(row["kind"], value) for row, value in zip(rows, column, strict=True)
+                 if value is not None]  # fmt: skip
+        clean = [value for kind, value in known if kind == "clean"]
+        bad = [value for kind, value in known if kind == "backdoored"]
+        found[name] = round(auroc(clean, bad), 4)
+    return found
+
+
+def _targets(
+    rows: list[dict[str, Any]], flagged: list[bool], shipped: dict[str, Any]
+) -> dict[str, Any]:
+    """How often the class named is the attack's, among detected attacks with one target."""
+    calibration = Calibration(**shipped, path="", sha256="")
+    hits = []
+    for row, flag in zip(rows, flagged, strict=True):
+        if row["kind"] != "backdoored" or not flag or row["target"] is None:
+            continue
+        names = [str(k) for k in range(row["classes"])]
+        found = assess(screens_of(row), names, calibration)
+        hits.append(found.suspected_class == str(row["target"]))
+    return _rate(hits)
+
+
+def _seconds(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Median over networks of the seconds for all screens, by number of classes."""
+    return {
+        str(classes): round(
+            median(sum(row["seconds"].values()) for row in rows if row["classes"] == classes), 1
+        )
+        for classes in sorted({row["classes"] for row in rows})
+    }
+
+
+if __name__ == "__main__":
+    main()
