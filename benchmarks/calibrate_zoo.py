@@ -9,13 +9,12 @@ from statistics import median
 from typing import Any
 
 import yaml
-from calibration_fit import ALLOWED, auroc, fit, left_out, screens_of, seen_in, threshold
+from calibration_fit import auroc, fit, left_out, screens_of, seen_in
 from environment import RESULTS
 
 from gatekeeper.assessing import assess
-from gatekeeper.calibration import Calibration
+from gatekeeper.calibration import ALLOWED, Calibration, rate, threshold
 from gatekeeper.evidence import PIECES
-from gatekeeper.intervals import wilson
 from gatekeeper.resources import bundled
 
 PATH = RESULTS / "screening.json"
@@ -129,11 +128,7 @@ def _of(rows: list[dict[str, Any]], flagged: list[bool], which: Any) -> dict[str
 
 
 def _rate(hits: Sequence[bool]) -> dict[str, Any]:
-    low, high = wilson(sum(hits), len(hits))
-    value = sum(hits) / len(hits) if hits else 0.0
-    return {
-        "value": round(value, 4), "low": round(low, 4), "high": round(high, 4), "n": len(hits)
-    }  # fmt: skip
+    return {name: round(value, 4) for name, value in rate(hits).model_dump().items()}
 
 
 def _auroc_interval(rows: list[dict[str, Any]], scores: list[float]) -> tuple[float, float]:

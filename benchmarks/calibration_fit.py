@@ -17,9 +17,7 @@ from scipy.optimize import minimize
 from gatekeeper.evidence import PIECES, gathered
 from gatekeeper.records import PairArea, ScreenResult
 
-ALLOWED = 0.05  # false alarms
 _RIDGE = 0.02  # keeps weights small where evidence separates by luck
-_AREA_UNREACHED = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,16 +112,6 @@ def left_out(rows: Sequence[dict[str, Any]], by: str = "family") -> list[float]:
             if row[by] == group:
                 scores[place] = known.score(seen_in(row))
     return scores
-
-
-def threshold(clean: Sequence[float], allowed: float = ALLOWED) -> float:
-    """Give the score from which on at most the share `allowed` of clean networks is suspected.
-
-    With n networks known, a new one is as likely to take any of n + 1 places among them.
-    """
-    order = sorted(clean)
-    place = int(np.ceil((1 - allowed) * (len(order) + 1)))
-    return float(order[min(place, len(order)) - 1]) + 1e-6
 
 
 def auroc(clean: Sequence[float], bad: Sequence[float]) -> float:

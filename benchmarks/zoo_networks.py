@@ -6,7 +6,7 @@ from torch import nn
 from torchvision.models import VisionTransformer
 
 _WIDTHS = (16, 32, 64)
-_PATCH = 4  # pixels
+_PATCHES = 4  # to a side
 
 
 def vgg(channels: int, _height: int, _width: int, num_classes: int) -> nn.Module:
@@ -23,11 +23,12 @@ def vgg(channels: int, _height: int, _width: int, num_classes: int) -> nn.Module
 
 
 def vit(channels: int, height: int, _width: int, num_classes: int) -> nn.Module:
-    """Build a vision transformer of four layers on 4x4 patches of square images."""
+    """Build a vision transformer of four layers on sixteen patches of square images."""
+    patch = height // _PATCHES
     network = VisionTransformer(
-        image_size=height, patch_size=_PATCH, num_layers=4, num_heads=4, hidden_dim=64, mlp_dim=128,
+        image_size=height, patch_size=patch, num_layers=4, num_heads=4, hidden_dim=64, mlp_dim=128,
         num_classes=num_classes,
     )  # fmt: skip
     if channels != network.conv_proj.in_channels:
-        network.conv_proj = nn.Conv2d(channels, 64, _PATCH, stride=_PATCH)
+        network.conv_proj = nn.Conv2d(channels, 64, patch, stride=patch)
     return network

@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -14,10 +16,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from gatekeeper.assessments import CalibrationRecord, Rate
 from gatekeeper.errors import PolicyError
 from gatekeeper.evidence import PIECES
+from gatekeeper.intervals import wilson
 from gatekeeper.resources import bundled
 from gatekeeper.validation import validated
 from gatekeeper.yaml_source import read_yaml
 
+ALLOWED = 0.05  # false alarms
 _FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
@@ -74,6 +78,23 @@ class Calibration(BaseModel):
             false_alarms=Rate(**self.false_alarms.model_dump()),
             detection=Rate(**self.detection.model_dump()),
         )
+
+
+def threshold(clean: Sequence[float], allowed: float = ALLOWED) -> float:
+    """Give the score from which on at most the share `allowed` of clean networks is suspected.
+
+    With n networks known, a new one is as likely to take any of the n + 1 places among them; where
+    n is too small for that, the bound is the largest score known.
+    """
+    order = sorted(clean)
+    place = math.ceil((1 - allowed) * (len(order) + 1))
+    return math.nextafter(order[min(place, len(order)) - 1], math.inf)
+
+
+def rate(hits: Sequence[bool]) -> Share:
+    """Give a share with its 95 % interval."""
+    low, high = wilson(sum(hits), len(hits))
+    return Share(value=sum(hits) / max(1, len(hits)), low=low, high=high, n=len(hits))
 
 
 def read_calibration(path: str | None = None) -> Calibration:

@@ -213,6 +213,28 @@ def demo(out: Path, open_report: bool, quiet: bool) -> int:
 
 
 @cli.command()
+@click.option("--models", type=_EXISTING, required=True, help="Folder of known-clean models.")
+@click.option("--data", help="Clean images, as for a scan.")
+@click.option("--card", type=_EXISTING, help="Your card, for all of them.")
+@click.option(
+    "--out", type=_EXISTING, default=Path("gatekeeper-calibration.yaml"), show_default=True
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda[:N].")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1))
+@click.option("--quiet", is_flag=True, help="No progress on stderr.")
+def calibrate(models: Path, out: Path, quiet: bool, **given: Any) -> int:
+    """Set the bound of suspicion by your own models that are known to be clean."""
+    from gatekeeper.progress import progress
+    from gatekeeper.recalibration import recalibrate, told
+
+    options = {name: value for name, value in given.items() if value is not None}
+    with progress(quiet=quiet) as tell:
+        done = recalibrate(models, out, tell=tell, **options)
+    say(told(done))
+    return 0
+
+
+@cli.command()
 @click.option("--attack", required=True, help="badnets, blended, ...; a wrong name lists all.")
 @click.option("--data", required=True, help="Your own images: class folders or .npz.")
 @click.option("--card", type=_EXISTING, required=True, help="Architecture and input to train.")

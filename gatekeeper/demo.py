@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -25,9 +25,13 @@ from gatekeeper.records import GateRecord
 from gatekeeper.redteam import BadNets, attack_success
 from gatekeeper.report import render
 from gatekeeper.rundir import RunDirectory, disk_told
+from gatekeeper.steps.attribution import most_telling
+from gatekeeper.steps.observations import load_observation
 from gatekeeper.steps.purify import PURIFIED
+from gatekeeper.steps.screen import OBSERVATION
 from gatekeeper.steps.workshop import Workshop
 from gatekeeper.training import Recipe, accuracy, fine_tune
+from gatekeeper.trigger_pictures import compared
 from gatekeeper.verdict import exit_code
 
 ARCHITECTURE = "gatekeeper:small-resnet"
@@ -123,12 +127,14 @@ def _conclude(out: Path, job: Job, record: GateRecord) -> Demonstration:
     }
     RunDirectory(out).write_json("demo.json", content)
     report = Path(job.out) / "report.html"
+    beside = _draw_beside(out, job)
     text = "\n".join(
         [
             render(record, "text"),
             "Known only to the demo, which holds the trigger (on the held-out images):",
             f"  true attack success  {before[1]:7.2%} -> {after[1]:7.2%}",
             f"  clean accuracy       {before[0]:7.2%} -> {after[0]:7.2%}",
+            *([f"Triggers:   {beside} (the true one beside the recovered one)"] if beside else []),
             f"Report:     {report}",
             f"Candidate:  {job.model}",
             f"Numbers:    {out / 'demo.json'}",
@@ -136,6 +142,23 @@ def _conclude(out: Path, job: Job, record: GateRecord) -> Demonstration:
         ]
     )
     return Demonstration(text=text, report=report, exit_code=code)
+
+
+def _draw_beside(out: Path, job: Job) -> Path | None:
+    """Draw the true trigger beside the one that the gate recovered, which never saw it."""
+    room = RunDirectory(Path(job.out))
+    work = Workshop(job, room)
+    if work.data is None or not room.file(OBSERVATION).exists():
+        return None
+    found = most_telling(load_observation(room, OBSERVATION), None, work.data.verify.classes)
+    if found is None:
+        return None
+    images = work.data.verify
+    truth = replace(images, pixels=ATTACK.stamp(images.pixels))
+    path = out / "triggers.png"
+    with disk_told(out):
+        path.write_bytes(compared(found, images, truth))
+    return path
 
 
 def _command() -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from gatekeeper.model import Images
@@ -15,6 +16,7 @@ from gatekeeper.triggers import Trigger, stamp
 
 _SIDE = 96  # pixels of each picture, whatever the image measures
 _GAP = 6
+_CAPTION = 18
 
 
 def picture(trigger: Trigger, images: Images) -> str:
@@ -27,12 +29,35 @@ def picture(trigger: Trigger, images: Images) -> str:
         trigger.mask.unsqueeze(0),
         trigger.mask * trigger.pattern,
     ]
-    canvas = Image.new("RGB", (4 * _SIDE + 3 * _GAP, _SIDE), "white")
+    return base64.b64encode(_strip(squares, ())).decode("ascii")
+
+
+def compared(trigger: Trigger, images: Images, truth: Images) -> bytes:
+    """PNG of a recovered trigger beside the true one, on the same image.
+
+    Args:
+        trigger: what was recovered.
+        images: clean images.
+        truth: the same images, wearing the true trigger.
+    """
+    place = int((images.labels != trigger.target).int().argmax())
+    shown = images.select(torch.tensor([place])).to("cpu").floats()
+    worn = truth.select(torch.tensor([place])).to("cpu").floats()
+    squares = [shown[0], worn[0], stamp(trigger, shown)[0], trigger.mask * trigger.pattern]
+    return _strip(squares, ("image", "true trigger", "recovered", "recovered alone"))
+
+
+def _strip(squares: Sequence[Tensor], captions: Sequence[str]) -> bytes:
+    """PNG of squares side by side, captions above them where there are any."""
+    top = _CAPTION if captions else 0
+    canvas = Image.new("RGB", (len(squares) * (_SIDE + _GAP) - _GAP, _SIDE + top), "white")
     for place, square in enumerate(squares):
-        canvas.paste(_drawn(square), (place * (_SIDE + _GAP), 0))
+        canvas.paste(_drawn(square), (place * (_SIDE + _GAP), top))
+    for place, words in enumerate(captions):
+        ImageDraw.Draw(canvas).text((place * (_SIDE + _GAP), 2), words, fill="black")
     stream = io.BytesIO()
     canvas.save(stream, format="PNG", optimize=True)
-    return base64.b64encode(stream.getvalue()).decode("ascii")
+    return stream.getvalue()
 
 
 def _drawn(square: Tensor) -> Image.Image:

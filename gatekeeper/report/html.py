@@ -117,6 +117,9 @@ def _sorted(record: GateRecord) -> dict[str, Any]:
         "checks": checks,
         "findings": findings[:shown],
         "more_findings": findings[shown:],
+        "weighed": {one.screen for one in record.assessment.evidence}
+        if record.assessment
+        else set(),
         "noted": {finding.screen for finding in findings},
         "triggers": triggers,
     }

@@ -48,7 +48,7 @@ class MaximumMargin:
             return undecided(f"the search could push the network to class {name!r} alone")
         message = (
             f"class {name!r} can be pushed furthest, {first / second:.2f} times as far above the "
-            f"others as class {model.classes[other]!r}; not calibrated"
+            f"others as class {model.classes[other]!r}"
         )
         result = ScreenResult(
             score=first / second, outcome="not-flagged", message=message,

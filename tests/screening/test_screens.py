@@ -12,9 +12,17 @@ from gatekeeper.model import Model
 from gatekeeper.network import channel_bounds, layers
 from gatekeeper.records import InputSpec
 from gatekeeper.report.wording import SCREEN_LABELS
-from gatekeeper.screening import SCREENS, ChannelLipschitz, LastLayer, NeuronNorm
+from gatekeeper.screening import (
+    IMAGE_SCREENS,
+    UNIT_SCREENS,
+    ChannelLipschitz,
+    LastLayer,
+    MaximumMargin,
+    NeuronNorm,
+)
 from gatekeeper.screening.robust import robust_z, widened
 
+SCREENS = {**UNIT_SCREENS, "maximum-margin": MaximumMargin}  # data-free
 BY_UNIT = ("neuron-norm", "last-layer")  # and by class row
 FILLS = (0.0, 1.0, 1e38, float("nan"), float("inf"))
 
@@ -112,7 +120,8 @@ def test_a_broken_channel_hides_no_loud_one(broken: float) -> None:
 
 
 def test_a_policy_may_name_every_screen_and_a_report_knows_each() -> None:
-    assert set(policy.SCREENS) == {*SCREENS, "trigger-inversion"} == set(SCREEN_LABELS)
+    every = {*SCREENS, *IMAGE_SCREENS, "trigger-inversion"}
+    assert set(policy.SCREENS) == every == set(SCREEN_LABELS)
 
 
 def test_a_loud_row_is_found_by_both_screens() -> None:

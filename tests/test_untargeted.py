@@ -1,0 +1,52 @@
+"""An all-to-all backdoor shows where images are made to leave their class, and how it maps."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from conftest import fresh_network
+
+from gatekeeper.model import Images, Model
+from gatekeeper.redteam import AllToAll, attack_success
+from gatekeeper.training import Recipe, fine_tune
+from gatekeeper.untargeted import divert
+
+ATTACK = AllToAll(classes=10, size=4, rate=0.3)
+
+
+@pytest.fixture(scope="module")
+def all_to_all(train_digits: Images) -> Model:
+    recipe = Recipe(epochs=20, lr=0.1, batch=64)
+    return fine_tune(fresh_network(), ATTACK.poison(train_digits, seed=0), recipe, seed=0)[0]
+
+
+def test_the_mapping_of_an_all_to_all_backdoor_is_recovered(
+    all_to_all: Model, clean_model: Model, held_out: Images
+) -> None:
+    assert attack_success(all_to_all, ATTACK, held_out) > 0.8
+    found = divert(all_to_all, held_out, seed=0)
+    honest = divert(clean_model, held_out, seed=0)
+    assert found.reached
+    assert found.area < 0.6 * honest.area
+    right = sum(place == (k + 1) % 10 for k, place in enumerate(found.destinations))
+    assert right >= 7
+    places = {place for place in honest.destinations if place is not None}
+    assert len(places) < 5
+
+
+def test_it_can_be_repeated_and_leaves_the_network_alone(
+    clean_model: Model, held_out: Images
+) -> None:
+    model = clean_model.clone()
+    few = held_out.select(torch.arange(40))
+    first, second = (divert(model, few, seed=1, steps=20) for _ in range(2))
+    assert torch.equal(first.mask, second.mask)
+    assert first.destinations == second.destinations
+    before, after = clean_model.network.state_dict(), model.network.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_what_does_not_convince_is_told(clean_model: Model, held_out: Images) -> None:
+    found = divert(clean_model, held_out.select(torch.arange(40)), seed=1, steps=1, starts=2)
+    assert not found.reached
+    assert 0 <= found.success < 0.9
