@@ -9,12 +9,10 @@ from statistics import median
 from typing import Any
 
 import yaml
-from calibration_fit import auroc, fit, left_out, screens_of, seen_in
+from calibration_fit import NAMES, auroc, fit, left_out
 from environment import RESULTS
 
-from gatekeeper.assessing import assess
-from gatekeeper.calibration import ALLOWED, Calibration, rate, threshold
-from gatekeeper.evidence import PIECES
+from gatekeeper.calibration import ALLOWED, rate, threshold
 from gatekeeper.resources import bundled
 
 PATH = RESULTS / "screening.json"
@@ -27,7 +25,7 @@ def main() -> None:
     content = json.loads(PATH.read_text(encoding="utf-8"))
     rows = [row for row in content["rows"] if row["kind"] in ("clean", "backdoored")]
     bad = [row["kind"] == "backdoored" for row in rows]
-    scores = left_out(rows)
+    scores, targets = left_out(rows)
     clean = sorted(score for score, b in zip(scores, bad, strict=True) if not b)
     backdoored = sorted(score for score, b in zip(scores, bad, strict=True) if b)
     shipped = _calibration(rows, clean, backdoored)
@@ -35,7 +33,7 @@ def main() -> None:
     text = yaml.safe_dump(shipped, sort_keys=False, width=100, default_flow_style=None)
     head = "# Written by benchmarks/calibrate_zoo.py from results/screening.json.\n"
     place.write_text(head + text, encoding="utf-8")
-    content["summary"] = _summary(rows, scores, shipped)
+    content["summary"] = _summary(rows, scores, targets)
     content["scores"] = {
         row["member"]: round(score, 4) for row, score in zip(rows, scores, strict=True)
     }
@@ -69,7 +67,7 @@ def _calibration(
 
 
 def _summary(
-    rows: list[dict[str, Any]], scores: list[float], shipped: dict[str, Any]
+    rows: list[dict[str, Any]], scores: list[float], targets: list[int | None]
 ) -> dict[str, Any]:
     """Say what the score is worth: on families that neither weights nor threshold have seen."""
     flagged = _flagged(rows, scores)
@@ -104,7 +102,7 @@ def _summary(
             )
             for attack in sorted({row["attack"] for row in rows if row["kind"] == "backdoored"})
         },
-        "target_accuracy": _targets(rows, flagged, shipped),
+        "target_accuracy": _targets(rows, flagged, targets),
         "seconds_median": _seconds(rows),
         "allowed_false_alarms": ALLOWED,
     }  # fmt: skip
@@ -157,33 +155,35 @@ def _auroc_interval(rows: list[dict[str, Any]], scores: list[float]) -> tuple[fl
 
 def _alone(rows: list[dict[str, Any]]) -> dict[str, float]:
     """AUROC of each piece of evidence, and of the unit screens, by itself."""
-    seen = [seen_in(row) for row in rows]
-    values: dict[str, list[float | None]] = {name: [one[name] for one in seen] for name in PIECES}
+    bad = [row["kind"] == "backdoored" for row in rows]
+    columns: dict[str, list[float | None]] = {
+        name: list(left_out(rows, use=(name,))[0]) for name in NAMES
+    }
     for name in ("neuron_norm", "channel_lipschitz", "last_layer"):
-        values[name] = [row[name] for row in rows]
-    found = {}
-    for name, column in values.items():
-        known = [(row["kind"], value) for row, value in zip(rows, column, strict=True)
-                 if value is not None]  # fmt: skip
-        clean = [value for kind, value in known if kind == "clean"]
-        bad = [value for kind, value in known if kind == "backdoored"]
-        found[name] = round(auroc(clean, bad), 4)
-    return found
+        columns[name] = [row[name] for row in rows]
+    return {
+        name: round(
+            auroc(
+                [v for v, b in zip(column, bad, strict=True) if v is not None and not b],
+                [v for v, b in zip(column, bad, strict=True) if v is not None and b],
+            ),
+            4,
+        )
+        for name, column in columns.items()
+    }
 
 
 def _targets(
-    rows: list[dict[str, Any]], flagged: list[bool], shipped: dict[str, Any]
+    rows: list[dict[str, Any]], flagged: list[bool], targets: list[int | None]
 ) -> dict[str, Any]:
-    """How often the class named is the attack's, among detected attacks with one target."""
-    calibration = Calibration(**shipped, path="", sha256="")
-    hits = []
-    for row, flag in zip(rows, flagged, strict=True):
-        if row["kind"] != "backdoored" or not flag or row["target"] is None:
-            continue
-        names = [str(k) for k in range(row["classes"])]
-        found = assess(screens_of(row), names, calibration)
-        hits.append(found.suspected_class == str(row["target"]))
-    return _rate(hits)
+    """How often the class that has most against it is the attack's, among detected attacks."""
+    return _rate(
+        [
+            target == row["target"]
+            for row, flag, target in zip(rows, flagged, targets, strict=True)
+            if row["kind"] == "backdoored" and flag and row["target"] is not None
+        ]
+    )
 
 
 def _seconds(rows: list[dict[str, Any]]) -> dict[str, float]:

@@ -1,8 +1,9 @@
-"""From the zoo's rows to weights and a threshold, and to what they are worth on a family unseen.
+"""From the zoo's rows to weights, and to what they are worth on a family of networks unseen.
 
 The weights are those of a logistic regression whose weights cannot be negative, clean and
-backdoored networks counting the same in all. A family's networks are scored by weights that were
-fitted without it; so are the scores that the threshold is drawn from.
+backdoored networks counting the same in all. Which class is looked at is the one that has most
+against it by the weights of the moment, so class and weights are found in turns. A family's
+networks are scored by weights that were fitted without it.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize
 
-from gatekeeper.evidence import PIECES, gathered
+from gatekeeper.evidence import SCREEN_OF, Seen, gathered, values_for, weighed
 from gatekeeper.records import PairArea, ScreenResult
 
 _RIDGE = 0.02  # keeps weights small where evidence separates by luck
+_TURNS = 8
+NAMES = tuple(SCREEN_OF)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,12 +31,17 @@ class Fit:
     usual: dict[str, float]
     clean_high: dict[str, float]
 
-    def score(self, seen: dict[str, float | None]) -> float:
+    def target(self, seen: Seen, classes: int) -> int | None:
+        """Give the class that has most against it."""
+        return weighed(seen, self.weights, classes)
+
+    def score(self, seen: Seen, classes: int) -> float:
         """Log-odds of one network; what it did not show adds nothing."""
+        values = values_for(seen, self.target(seen, classes))
         return sum(
             weight * (value - self.usual[name])
             for name, weight in self.weights.items()
-            if (value := seen[name]) is not None
+            if (value := values[name]) is not None
         )
 
 
@@ -63,55 +71,66 @@ def _result(score: float | None, **more: Any) -> ScreenResult:
     return ScreenResult(score=score, outcome="not-flagged", **more)
 
 
-def seen_in(row: dict[str, Any]) -> dict[str, float | None]:
-    """Give the evidence of a row."""
-    pieces = gathered(screens_of(row))
-    return {name: piece.value if piece is not None else None for name, piece in pieces.items()}
-
-
-def fit(rows: Sequence[dict[str, Any]]) -> Fit:
-    """Fit weights to rows of kind clean and backdoored."""
-    seen = [seen_in(row) for row in rows]
+def fit(rows: Sequence[dict[str, Any]], use: Sequence[str] = NAMES) -> Fit:
+    """Fit weights to rows of kind clean and backdoored, by the pieces of evidence in `use`."""
+    seen = [gathered(screens_of(row)) for row in rows]
     bad = np.array([row["kind"] == "backdoored" for row in rows])
-    names = list(PIECES)
+    found = Fit(
+        weights={name: 1.0 if name in use else 0.0 for name in NAMES},
+        usual=dict.fromkeys(NAMES, 0.0), clean_high=dict.fromkeys(NAMES, 0.0),
+    )  # fmt: skip
+    for _ in range(_TURNS):
+        values = [
+            values_for(one, found.target(one, row["classes"]))
+            for one, row in zip(seen, rows, strict=True)
+        ]
+        found = _regress(values, bad, use)
+    return found
+
+
+def _regress(values: list[dict[str, float | None]], bad: np.ndarray, use: Sequence[str]) -> Fit:
     usual, high, scale = {}, {}, {}
-    for name in names:
-        clean = [s[name] for s, b in zip(seen, bad, strict=True) if s[name] is not None and not b]
+    for name in NAMES:
+        column = [one[name] for one, b in zip(values, bad, strict=True) if not b]
+        clean = [value for value in column if value is not None]
         usual[name] = float(np.median(clean)) if clean else 0.0
         high[name] = float(np.quantile(clean, 0.95)) if clean else 0.0
-        scale[name] = float(np.std(clean)) or 1.0 if clean else 1.0
+        scale[name] = (float(np.std(clean)) or 1.0) if clean else 1.0
     table = np.array(
         [
-            [0.0 if s[n] is None else (s[n] - usual[n]) / scale[n] for n in names]
-            for s in seen
+            [0.0 if (v := one[n]) is None else (v - usual[n]) / scale[n] for n in NAMES]
+            for one in values
         ]
     )  # fmt: skip
-    table = np.clip(table, -6, 12)
     share = np.where(bad, 0.5 / max(1, bad.sum()), 0.5 / max(1, (~bad).sum()))
 
     def loss(vector: np.ndarray) -> tuple[float, np.ndarray]:
         weights, intercept = vector[:-1], vector[-1]
-        odds = table @ weights + intercept
-        signed = np.where(bad, -odds, odds)
+        signed = np.where(bad, -1, 1) * (table @ weights + intercept)
         value = float((share * np.logaddexp(0, signed)).sum() + _RIDGE * (weights**2).sum())
         slope = share * np.where(bad, -1, 1) / (1 + np.exp(-signed))
         return value, np.append(table.T @ slope + 2 * _RIDGE * weights, slope.sum())
 
-    bounds = [(0.0, None)] * len(names) + [(None, None)]
-    found = minimize(loss, np.zeros(len(names) + 1), jac=True, bounds=bounds, method="L-BFGS-B").x
-    weights = {name: float(found[k]) / scale[name] for k, name in enumerate(names)}
+    bounds = [(0.0, None if name in use else 0.0) for name in NAMES] + [(None, None)]
+    best = minimize(loss, np.zeros(len(NAMES) + 1), jac=True, bounds=bounds, method="L-BFGS-B").x
+    weights = {name: float(best[k]) / scale[name] for k, name in enumerate(NAMES)}
     return Fit(weights=weights, usual=usual, clean_high=high)
 
 
-def left_out(rows: Sequence[dict[str, Any]], by: str = "family") -> list[float]:
-    """Score each row by weights that were fitted without its group."""
+def left_out(
+    rows: Sequence[dict[str, Any]], by: str = "family", use: Sequence[str] = NAMES
+) -> tuple[list[float], list[int | None]]:
+    """Score each row, and name its class, by weights that were fitted without its group."""
     scores = [0.0] * len(rows)
+    targets: list[int | None] = [None] * len(rows)
     for group in {row[by] for row in rows}:
-        known = fit([row for row in rows if row[by] != group])
+        known = fit([row for row in rows if row[by] != group], use)
         for place, row in enumerate(rows):
             if row[by] == group:
-                scores[place] = known.score(seen_in(row))
-    return scores
+                seen = gathered(screens_of(row))
+                scores[place] = known.score(seen, row["classes"])
+                targets[place] = known.target(seen, row["classes"])
+    return scores, targets
 
 
 def auroc(clean: Sequence[float], bad: Sequence[float]) -> float:

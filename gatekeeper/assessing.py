@@ -6,12 +6,11 @@ the calibration. A piece that is missing adds nothing, and its absence is told.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from gatekeeper.assessments import Assessment, Evidence, Kind
+from gatekeeper.assessments import Assessment, Evidence, Kind, Standing
 from gatekeeper.calibration import Calibration
-from gatekeeper.evidence import PIECES, gathered
+from gatekeeper.evidence import BY_CLASS, LEAVING, PAIR, SCREEN_OF, gathered, values_for, weighed
 from gatekeeper.records import ScreenResult
 
 # Without these the score says too little to call a network clean-looking.
@@ -35,36 +34,54 @@ def assess(
         blind: why the score means nothing, whatever it is.
         doubts: why a low score must not be called clean-looking.
     """
-    seen = gathered(screens)
-    evidence = []
-    for name, weight in calibration.evidence.items():
-        piece = seen[name]
-        adds = weight.weight * (piece.value - weight.usual) if piece is not None else 0.0
-        evidence.append(
-            Evidence(
-                name=name, screen=PIECES[name][0], value=piece.value if piece else None,
-                adds=adds, clean_high=weight.clean_high, target=piece.target if piece else None,
-                source=piece.source if piece else None,
-            )
-        )  # fmt: skip
+    evidence, target = _evidence(screens, len(classes), calibration)
     doubts = [*doubts, *_missing(screens), *_unreached(screens, classes)]
     score = None if all(one.value is None for one in evidence) else sum(e.adds for e in evidence)
     suspicious = score is not None and score >= calibration.threshold and not blind
-    kind, target, source = _suspected(evidence)
+    kind, target, source = _suspected(evidence, target)
     named = suspicious and target is not None
-    agreeing = [one.screen for one in evidence if one.target == target and one.adds > 0]
+    agreeing = [
+        one.screen for one in evidence if one.target == target and one.value is not None
+        and one.value > one.clean_high
+    ]  # fmt: skip
+    outcome: Standing = (
+        "suspicious" if suspicious else "inconclusive" if blind or doubts else "clean-looking"
+    )
     return Assessment(
-        outcome="suspicious" if suspicious else "inconclusive" if blind or doubts
-        else "clean-looking",
+        outcome=outcome,
         score=score,
         suspected_class=classes[target] if named and target is not None else None,
         suspected_source=classes[source] if named and source is not None else None,
         kind=kind if suspicious else None,
         agreeing=tuple(dict.fromkeys(agreeing)) if named else (),
-        evidence=tuple(evidence),
+        evidence=evidence,
         why_inconclusive=(*blind, *doubts),
         calibration=calibration.record(),
-    )  # fmt: skip
+    )
+
+
+def _evidence(
+    screens: Mapping[str, ScreenResult], classes: int, calibration: Calibration
+) -> tuple[tuple[Evidence, ...], int | None]:
+    """Every piece, those about a class for the class that has most against it."""
+    seen = gathered(screens)
+    weights = {name: one.weight for name, one in calibration.evidence.items()}
+    target = weighed(seen, weights, classes)
+    values = values_for(seen, target)
+    pieces = []
+    for name, weight in calibration.evidence.items():
+        value = values[name]
+        points = target if name in BY_CLASS and value is not None else None
+        source = None
+        if name == PAIR and seen.pair is not None:
+            _, source, points = seen.pair
+        adds = weight.weight * (value - weight.usual) if value is not None else 0.0
+        piece = Evidence(
+            name=name, screen=SCREEN_OF[name], value=value, adds=adds,
+            clean_high=weight.clean_high, target=points, source=source,
+        )  # fmt: skip
+        pieces.append(piece)
+    return tuple(pieces), target
 
 
 def _missing(screens: Mapping[str, ScreenResult]) -> list[str]:
@@ -84,20 +101,17 @@ def _unreached(screens: Mapping[str, ScreenResult], classes: Sequence[str]) -> l
     return [f"No trigger was found that reaches class {names}: it may be too well hidden"]
 
 
-def _suspected(evidence: Sequence[Evidence]) -> tuple[Kind | None, int | None, int | None]:
+def _suspected(
+    evidence: Sequence[Evidence], target: int | None
+) -> tuple[Kind | None, int | None, int | None]:
     """Which kind of backdoor, towards which class and from which: what adds most to the score."""
-    for_class: dict[int, float] = defaultdict(float)
-    for one in evidence:
-        if one.target is not None and one.source is None:
-            for_class[one.target] += max(one.adds, 0.0)
-    target = max(for_class, key=lambda place: for_class[place], default=None)
-    by_target = for_class[target] if target is not None else 0.0
-    pair = next((one for one in evidence if one.source is not None), None)
-    leave = next((one for one in evidence if one.screen == "untargeted-inversion"), None)
+    adds = {one.name: one for one in evidence}
+    by_class = sum(one.adds for one in evidence if one.name in BY_CLASS)
+    pair, leaving = adds.get(PAIR), adds.get(LEAVING)
     by_pair = pair.adds if pair is not None else 0.0
-    by_leave = leave.adds if leave is not None else 0.0
-    if by_leave > max(by_target, by_pair):
+    by_leaving = leaving.adds if leaving is not None else 0.0
+    if by_leaving > max(by_class, by_pair, 0.0):
         return "all to all", None, None
-    if pair is not None and by_pair > by_target:
+    if pair is not None and by_pair > max(by_class, 0.0):
         return "one source", pair.target, pair.source
-    return ("one class", target, None) if target is not None and by_target > 0 else (None,) * 3
+    return ("one class", target, None) if target is not None else (None, None, None)

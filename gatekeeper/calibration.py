@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gatekeeper.assessments import CalibrationRecord, Rate
 from gatekeeper.errors import PolicyError
-from gatekeeper.evidence import PIECES
+from gatekeeper.evidence import SCREEN_OF
 from gatekeeper.intervals import wilson
 from gatekeeper.resources import bundled
 from gatekeeper.validation import validated
@@ -62,8 +62,8 @@ class Calibration(BaseModel):
     @model_validator(mode="after")
     def _known(self) -> Calibration:
         for name in self.evidence:
-            if name not in PIECES:
-                message = f"no evidence {name!r}; there is {', '.join(PIECES)}"
+            if name not in SCREEN_OF:
+                message = f"no evidence {name!r}; there is {', '.join(SCREEN_OF)}"
                 raise ValueError(message)
         return self
 

@@ -1,7 +1,8 @@
 """From what the screens measured to numbers that can be weighed: the larger, the more suspicious.
 
-All but one are relative, a class against the network's own median class, so that they mean the same
-for 10 classes and 43, digits and photographs. Pure: no torch, no files.
+Most speak about one class, against the network's own median class, so that they mean the same for
+10 classes and 43, digits and photographs; what a class has against it is weighed together, as a
+backdoor shows in several screens at once and chance does not. Pure: no torch, no files.
 """
 
 from __future__ import annotations
@@ -11,110 +12,143 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from gatekeeper.records import ScreenResult
+from gatekeeper.records import PairArea, ScreenResult
 
 _FEWEST = 4  # classes below which "the others" says nothing
+_LEAST, _MOST = -3.0, 4.0  # of a logarithm; further out says no more
+_FAR = 30.0  # a shift longer than so many deviations reached nothing
 
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """One number, and the class and source that it points to, by index."""
+    """What is known of one network; lists hold a number for each class, None where unknown."""
 
-    value: float
-    target: int | None = None
-    source: int | None = None
-
-
-def small_trigger(result: ScreenResult) -> Seen | None:
-    """How small a share of the image forces some class: -log10 of it."""
-    reached = _known(result.by_class)
-    if not reached:
-        return None
-    target = min(reached, key=lambda place: reached[place])
-    return Seen(value=-math.log10(max(reached[target], 1e-6)), target=target)
+    by_class: dict[str, list[float | None]]
+    pair: tuple[float, int, int] | None  # value, source, target
+    leaving: float | None
 
 
-def smaller_trigger(result: ScreenResult) -> Seen | None:
-    """How much smaller the smallest trigger is than that of the median class, as a logarithm."""
-    areas = [math.inf if area is None else area for area in result.by_class]
-    return _below(areas)
+def smaller_trigger(result: ScreenResult) -> list[float | None]:
+    """How much smaller a class's trigger is than the median class's, as a logarithm."""
+    return _below([math.inf if area is None else area for area in result.by_class])
 
 
-def larger_margin(result: ScreenResult) -> Seen | None:
-    """How much larger the largest margin is than that of the median class, as a logarithm."""
-    margins = _known(result.by_class)
-    if len(margins) < max(_FEWEST, len(result.by_class)):
-        return None
-    usual = median(margins.values())
-    target = max(margins, key=lambda place: margins[place])
-    if usual <= 0:
-        return None
-    return Seen(value=math.log(max(margins[target] / usual, 1.0)), target=target)
+def small_trigger(result: ScreenResult) -> list[float | None]:
+    """How small a share of the image forces a class: -log10 of it."""
+    return [0.0 if area is None else -math.log10(max(area, 1e-6)) for area in result.by_class]
 
 
-def easier_perturbation(result: ScreenResult) -> Seen | None:
+def larger_margin(result: ScreenResult) -> list[float | None]:
+    """How much larger a class's margin is than the median class's, as a logarithm."""
+    if None in result.by_class:
+        return [None] * len(result.by_class)
+    return _below([1 / max(margin or 0.0, 1e-3) for margin in result.by_class])
+
+
+def easier_perturbation(result: ScreenResult) -> list[float | None]:
     """How many more images one faint change brings to a class than to the median class."""
-    obeyed = _known(result.by_class)
-    if len(obeyed) < _FEWEST:
+    known = [share for share in result.by_class if share is not None]
+    if len(known) < _FEWEST:
+        return [None] * len(result.by_class)
+    usual = median(known)
+    return [None if share is None else share - usual for share in result.by_class]
+
+
+def shorter_shift(result: ScreenResult) -> list[float | None]:
+    """How much shorter a class's shift is than the median class's, as a logarithm."""
+    return _below([math.inf if one is None or one > _FAR else one for one in result.by_class])
+
+
+def closer_pair(pairs: Sequence[PairArea]) -> tuple[float, int, int] | None:
+    """The pair that is closest for one that is not close the other way round, as a logarithm.
+
+    Classes that are alike are close both ways; a trigger leads one way. What is compared is the
+    way back, or the median pair where that is closer.
+    """
+    if len(pairs) < _FEWEST:
         return None
-    target = max(obeyed, key=lambda place: obeyed[place])
-    return Seen(value=obeyed[target] - median(obeyed.values()), target=target)
+    usual = median(pair.area for pair in pairs)
+    areas = {(pair.source, pair.target): pair.area for pair in pairs}
+    found = [
+        (
+            math.log(min(areas.get((target, source), usual), usual) / max(area, 1e-6)),
+            source,
+            target,
+        )
+        for (source, target), area in areas.items()
+    ]
+    return max(found)
 
 
-def shorter_shift(result: ScreenResult) -> Seen | None:
-    """How much shorter the shortest shift is than that to the median class, as a logarithm."""
-    lengths = [math.inf if length is None else length for length in result.by_class]
-    return _below(lengths)
-
-
-def closer_pair(result: ScreenResult) -> Seen | None:
-    """How much less leads from one class to another than between the median pair."""
-    if len(result.pairs) < _FEWEST:
-        return None
-    usual = median(pair.area for pair in result.pairs)
-    first = min(result.pairs, key=lambda pair: pair.area)
-    value = math.log(usual / max(first.area, 1e-6))
-    return Seen(value=value, target=first.target, source=first.source)
-
-
-def easier_to_leave(result: ScreenResult) -> Seen | None:
+def easier_to_leave(result: ScreenResult) -> float | None:
     """How small a share of the image makes all classes leave, for how many others."""
     if result.score is None or not result.destinations:
         return None
     places = {place for place in result.destinations if place is not None}
-    spread = len(places) / len(result.destinations)
-    return Seen(value=-math.log10(max(result.score, 1e-6)) * spread)
+    return -math.log10(max(result.score, 1e-6)) * len(places) / len(result.destinations)
 
 
-def _known(values: Sequence[float | None]) -> dict[int, float]:
-    return {place: value for place, value in enumerate(values) if value is not None}
-
-
-def _below(values: Sequence[float]) -> Seen | None:
-    """How far, as a logarithm, the least value lies below the median."""
-    if len(values) < _FEWEST or math.isinf(min(values)):
-        return None
+def _below(values: Sequence[float]) -> list[float | None]:
+    """How far, as a logarithm, each value lies below the median."""
     finite = [value for value in values if math.isfinite(value)]
+    if len(values) < _FEWEST or len(finite) < 2:
+        return [None] * len(values)
     usual = median(values) if math.isfinite(median(values)) else max(finite)
-    target = values.index(min(values))
-    return Seen(value=math.log(usual / max(values[target], 1e-6)), target=target)
+    return [
+        _LEAST if math.isinf(value)
+        else min(max(math.log(max(usual, 1e-6) / max(value, 1e-6)), _LEAST), _MOST)
+        for value in values
+    ]  # fmt: skip
 
 
-# What each piece of evidence is drawn from.
-PIECES: dict[str, tuple[str, Callable[[ScreenResult], Seen | None]]] = {
+# Pieces of evidence about a class, and the screen that each is drawn from.
+BY_CLASS: dict[str, tuple[str, Callable[[ScreenResult], list[float | None]]]] = {
     "small-trigger": ("trigger-inversion", small_trigger),
     "smaller-trigger": ("trigger-inversion", smaller_trigger),
     "larger-margin": ("maximum-margin", larger_margin),
     "easier-perturbation": ("universal-perturbation", easier_perturbation),
     "shorter-shift": ("hidden-shift", shorter_shift),
-    "closer-pair": ("pair-inversion", closer_pair),
-    "easier-to-leave": ("untargeted-inversion", easier_to_leave),
+}
+PAIR, LEAVING = "closer-pair", "easier-to-leave"
+SCREEN_OF = {name: screen for name, (screen, _) in BY_CLASS.items()} | {
+    PAIR: "pair-inversion",
+    LEAVING: "untargeted-inversion",
 }
 
 
-def gathered(screens: Mapping[str, ScreenResult]) -> dict[str, Seen | None]:
-    """Give every piece of evidence; None where its screen was not run or saw nothing."""
-    return {
-        name: draw(screens[screen]) if screen in screens else None
-        for name, (screen, draw) in PIECES.items()
+def gathered(screens: Mapping[str, ScreenResult]) -> Seen:
+    """Give all that the screens' results say."""
+    pair = screens.get(SCREEN_OF[PAIR])
+    leaving = screens.get(SCREEN_OF[LEAVING])
+    return Seen(
+        by_class={
+            name: draw(screens[screen])
+            for name, (screen, draw) in BY_CLASS.items()
+            if screen in screens and screens[screen].by_class
+        },
+        pair=closer_pair(pair.pairs) if pair is not None else None,
+        leaving=easier_to_leave(leaving) if leaving is not None else None,
+    )
+
+
+def weighed(seen: Seen, weights: Mapping[str, float], classes: int) -> int | None:
+    """Give the class that has most against it; None where nothing is known of any."""
+    if not seen.by_class:
+        return None
+
+    def total(place: int) -> float:
+        return sum(
+            weights.get(name, 0.0) * (values[place] or 0.0)
+            for name, values in seen.by_class.items()
+        )
+
+    return max(range(classes), key=total)
+
+
+def values_for(seen: Seen, target: int | None) -> dict[str, float | None]:
+    """Give the value of every piece: those about a class for the class `target`."""
+    by_class = {
+        name: seen.by_class[name][target] if name in seen.by_class and target is not None else None
+        for name in BY_CLASS
     }
+    return {**by_class, PAIR: seen.pair[0] if seen.pair else None, LEAVING: seen.leaving}

@@ -7,8 +7,12 @@ image is needed to see it (MM-BD: Wang et al., IEEE S&P 2024).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from gatekeeper.allocation import hold_freed_memory
 from gatekeeper.errors import StepError
@@ -24,7 +28,8 @@ def maximum_margins(model: Model, *, seed: int, starts: int = 4, steps: int = 10
     """(classes,) float32 on the CPU: the largest margin of each class, in logits; NaN where broken.
 
     It is the margin after the last step, the largest over the starts. A network that gives
-    probabilities is seen through their logarithm, which ends at the smallest number it can tell.
+    probabilities is seen before its softmax where that can be found, else through the logarithm of
+    its answers, which ends at the smallest number it can tell.
 
     Args:
         model: the network; its weights and mode are left alone.
@@ -42,9 +47,10 @@ def maximum_margins(model: Model, *, seed: int, starts: int = 4, steps: int = 10
     margins = []
     try:
         with still(model) as view:
+            look = _before_softmax(view) if model.output == "probabilities" else view
             for wanted in targets.split(max(1, LEARNT_AT_ONCE // values)):
                 noise = torch.rand(len(wanted), *model.input.size, generator=generator)
-                margins.append(_pushed(view, noise.to(model.device), wanted, steps).cpu())
+                margins.append(_pushed(look, noise.to(model.device), wanted, steps).cpu())
     except torch.cuda.OutOfMemoryError:
         torch.cuda.empty_cache()
         message = "the GPU has no room to search for margins"
@@ -53,7 +59,45 @@ def maximum_margins(model: Model, *, seed: int, starts: int = 4, steps: int = 10
     return torch.where(found.isfinite().all(1), found.amax(1), torch.nan)
 
 
-def _pushed(view: nn.Module, inputs: Tensor, wanted: Tensor, steps: int) -> Tensor:
+def has_logits(model: Model) -> bool:
+    """Tell whether the network's logits can be seen, be it before a softmax of its own."""
+    with still(model) as view:
+        few = torch.zeros(2, *model.input.size, device=model.device)
+        few[1] = 1
+        with torch.no_grad(), _Softmax() as watch:
+            answer = view(few)
+    if model.output == "logits":
+        return True
+    return watch.given is not None and torch.allclose(
+        watch.given.softmax(1), answer.exp(), atol=1e-4
+    )
+
+
+class _Softmax(TorchFunctionMode):
+    """Remembers what the last softmax over classes was given."""
+
+    given: Tensor | None = None
+
+    def __torch_function__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Let everything pass."""
+        result = func(*args, **(kwargs or {}))
+        if getattr(func, "__name__", "") == "softmax" and result.dim() == 2:
+            self.given = args[0]
+        return result
+
+
+def _before_softmax(view: nn.Module) -> Callable[[Tensor], Tensor]:
+    """Look at what the network's own last softmax is given; at its answer where there is none."""
+
+    def look(inputs: Tensor) -> Tensor:
+        with _Softmax() as watch:
+            answer: Tensor = view(inputs)
+        return answer if watch.given is None else watch.given
+
+    return look
+
+
+def _pushed(view: Callable[[Tensor], Tensor], inputs: Tensor, wanted: Tensor, steps: int) -> Tensor:
     """(N,) margins of the classes `wanted` (N,) after the search from `inputs` (N, C, H, W)."""
     wanted = wanted.to(inputs.device)
     inputs = inputs.contiguous(memory_format=torch.channels_last).requires_grad_()

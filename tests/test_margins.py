@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 import torch
+import torch.nn.functional as F
 from conftest import fresh_network
-from torch import nn
+from torch import Tensor, nn
 
 from gatekeeper.margins import maximum_margins
 from gatekeeper.model import Model
@@ -72,8 +74,35 @@ def test_what_cannot_be_compared_is_undecided() -> None:
     assert "to class '3' alone" in result.message
 
 
-def test_probabilities_end_at_one_so_that_no_class_can_stand_out(backdoored: Model) -> None:
-    soft = nn.Sequential(backdoored.network, nn.Softmax(1))
-    result, _ = MaximumMargin()(replace(backdoored, network=soft, output="probabilities"))
+class OwnSoftmax(nn.Module):
+    """Ends in a softmax, or in what looks like one and is none."""
+
+    def __init__(self, network: nn.Module, *, honest: bool) -> None:
+        super().__init__()
+        self.network, self.honest = network, honest
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        logits: Tensor = self.network(pixels)
+        powers = logits.exp()
+        return F.softmax(logits, 1) if self.honest else powers / powers.sum(1, keepdim=True)
+
+
+@pytest.mark.parametrize("kind", ["module", "function"])
+def test_probabilities_are_seen_before_their_softmax(backdoored: Model, kind: str) -> None:
+    network = backdoored.clone().network
+    soft = nn.Sequential(network, nn.Softmax(1))
+    view = soft if kind == "module" else OwnSoftmax(network, honest=True)
+    model = replace(backdoored, network=view.eval(), output="probabilities")
+    bare = maximum_margins(backdoored, seed=0, starts=2, steps=20)
+    torch.testing.assert_close(
+        maximum_margins(model, seed=0, starts=2, steps=20), bare, atol=0.5, rtol=0.05
+    )
+    assert float(bare.max()) > 15
+    assert MaximumMargin(starts=2, steps=20)(model)[0].score is not None
+
+
+def test_probabilities_without_a_softmax_end_at_one_and_are_told(backdoored: Model) -> None:
+    own = OwnSoftmax(backdoored.clone().network, honest=False)
+    result, _ = MaximumMargin()(replace(backdoored, network=own.eval(), output="probabilities"))
     assert (result.outcome, result.score) == ("not-run", None)
-    assert "probabilities" in result.message
+    assert "no softmax" in result.message

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gatekeeper.margins import maximum_margins
+from gatekeeper.margins import has_logits, maximum_margins
 from gatekeeper.model import Model
 from gatekeeper.records import Finding, ScreenResult
 from gatekeeper.screening.interface import not_run, undecided
@@ -35,8 +35,8 @@ class MaximumMargin:
         count = len(model.classes)
         if count < _FEWEST:
             return not_run(f"{count} classes are too few to tell one from the others")
-        if model.output == "probabilities":
-            return not_run("the network gives probabilities, whose margins all end at 1")
+        if not has_logits(model):
+            return not_run("the network gives probabilities, and no softmax of its own was seen")
         margins = maximum_margins(model, seed=self.seed, starts=self.starts, steps=self.steps)
         if not bool(margins.isfinite().all()):
             return undecided("the network's answers are not finite")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from gatekeeper.assessing import assess
 from gatekeeper.assessments import Assessment
-from gatekeeper.evidence import PIECES
+from gatekeeper.evidence import SCREEN_OF
 from gatekeeper.records import Finding, ScreenResult
 from gatekeeper.steps.workshop import CleanData, Workshop
 
@@ -22,7 +22,7 @@ def assessed(
     at_chance: bool,
 ) -> tuple[Assessment | None, list[Finding]]:
     """Weigh `screens`; None where the policy asks for none that the score is made of."""
-    if not {screen for screen, _ in PIECES.values()} & set(work.policy.screen):
+    if not set(SCREEN_OF.values()) & set(work.policy.screen):
         return None, []
     blind = ["The candidate names hardly more images right than by chance"] if at_chance else []
     doubts = _scarce(work.data) if work.data is not None else ["There are no clean images"]

@@ -1,0 +1,187 @@
+"""Three outcomes, and none of them by accident."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from test_evidence import result, ten
+
+from gatekeeper.assessing import assess
+from gatekeeper.assessments import Assessment
+from gatekeeper.calibration import ALLOWED, Calibration, rate, read_calibration, threshold
+from gatekeeper.checks import check_assessment
+from gatekeeper.errors import PolicyError
+from gatekeeper.evidence import SCREEN_OF
+from gatekeeper.records import PairArea, ScreenResult
+
+NAMES = tuple("abcdefghij")
+TOLD = {
+    "name": "test",
+    "made": "by hand",
+    "evidence": {name: {"weight": 1.0, "usual": 0.2, "clean_high": 0.5} for name in SCREEN_OF},
+    "threshold": 3.0,
+    "clean": [0.0, 1.0, 2.0, 3.5],
+    "backdoored": [4.0, 5.0],
+    "false_alarms": {"value": 0.25, "low": 0.05, "high": 0.7, "n": 4},
+    "detection": {"value": 1.0, "low": 0.3, "high": 1.0, "n": 2},
+}
+CALIBRATION = Calibration.model_validate({**TOLD, "path": "x", "sha256": "0" * 64})
+
+
+def screens(**changed: ScreenResult) -> dict[str, ScreenResult]:
+    """What a network shows that nobody poisoned."""
+    usual = {
+        "trigger_inversion": result(0.04, by_class=ten(0.04, usual=0.045)),
+        "maximum_margin": result(1.1, by_class=ten(21.0, usual=20.0)),
+    }
+    return {name.replace("_", "-"): found for name, found in {**usual, **changed}.items()}
+
+
+def assessed(found: dict[str, ScreenResult], **more: Any) -> Assessment:
+    return assess(found, NAMES, CALIBRATION, **more)
+
+
+def test_an_ordinary_network_is_clean_looking() -> None:
+    found = assessed(screens())
+    assert found.outcome == "clean-looking"
+    assert found.suspected_class is None
+    assert found.kind is None
+    assert not found.agreeing
+
+
+def test_a_class_that_two_screens_point_to_is_named() -> None:
+    found = assessed(
+        screens(
+            trigger_inversion=result(0.003, by_class=ten(0.003, usual=0.045)),
+            maximum_margin=result(3.0, by_class=ten(70.0, usual=20.0)),
+        )
+    )
+    assert found.outcome == "suspicious"
+    assert found.suspected_class == "d"
+    assert found.kind == "one class"
+    assert set(found.agreeing) == {"trigger-inversion", "maximum-margin"}
+
+
+def test_a_source_is_named_where_one_pair_says_most() -> None:
+    pairs = [
+        PairArea(source=s, target=t, area=0.05) for s in range(10) for t in range(10) if s != t
+    ]
+    pairs[0] = PairArea(source=0, target=1, area=0.001)
+    found = assessed(screens(pair_inversion=result(0.001, pairs=tuple(pairs))))
+    assert found.outcome == "suspicious"
+    assert (found.suspected_source, found.suspected_class) == ("a", "b")
+    assert found.kind == "one source"
+
+
+def test_a_mapping_of_all_classes_names_none() -> None:
+    mapping = tuple((k + 1) % 10 for k in range(10))
+    strong = CALIBRATION.evidence["easier-to-leave"].model_copy(update={"weight": 3.0})
+    weights = {**CALIBRATION.evidence, "easier-to-leave": strong}
+    found = assess(
+        screens(untargeted_inversion=result(0.003, destinations=mapping)), NAMES,
+        CALIBRATION.model_copy(update={"evidence": weights}),
+    )  # fmt: skip
+    assert found.outcome == "suspicious"
+    assert found.kind == "all to all"
+    assert found.suspected_class is None
+
+
+@pytest.mark.parametrize("name", ["trigger_inversion", "maximum_margin"])
+def test_without_a_screen_that_counts_nothing_is_clean_looking(name: str) -> None:
+    left = screens()
+    del left[name.replace("_", "-")]
+    assert assessed(left).outcome == "inconclusive"
+    failed = screens(**{name: ScreenResult(score=None, outcome="undecided")})
+    assert assessed(failed).outcome == "inconclusive"
+
+
+def test_a_class_that_was_not_reached_is_in_doubt() -> None:
+    areas = (None, *ten(0.04, usual=0.045)[1:])
+    found = assessed(screens(trigger_inversion=result(0.04, by_class=areas)))
+    assert found.outcome == "inconclusive"
+    assert "'a'" in found.why_inconclusive[0]
+
+
+def test_doubts_hide_no_suspicion_and_a_blind_score_means_nothing() -> None:
+    bad = screens(
+        trigger_inversion=result(0.003, by_class=ten(0.003, usual=0.045)),
+        maximum_margin=result(3.0, by_class=ten(70.0, usual=20.0)),
+    )
+    assert assessed(bad, doubts=["few images"]).outcome == "suspicious"
+    assert assessed(bad, blind=["at chance"]).outcome == "inconclusive"
+    assert assessed(screens(), doubts=["few images"]).outcome == "inconclusive"
+    assert assessed({}).outcome == "inconclusive"
+
+
+def test_only_clean_looking_passes_the_check() -> None:
+    outcomes = {
+        "clean-looking": assessed(screens()),
+        "inconclusive": assessed(screens(), doubts=["few"]),
+    }
+    assert check_assessment(outcomes["clean-looking"], waived=False).outcome == "passed"
+    open_one = check_assessment(outcomes["inconclusive"], waived=False)
+    assert open_one.outcome == "undecided"
+    assert "few" in open_one.message
+    assert check_assessment(outcomes["inconclusive"], waived=True).outcome == "passed"
+    assert open_one.observed is not None
+    known = CALIBRATION.clean
+    score = outcomes["inconclusive"].score
+    assert score is not None
+    alike = sum(one >= score for one in known) / len(known)
+    assert open_one.observed.value == alike > 0
+
+
+def test_the_calibration_that_ships_can_be_read_and_names_all_evidence() -> None:
+    shipped = read_calibration()
+    assert set(shipped.evidence) == set(SCREEN_OF)
+    assert shipped.detection.n == len(shipped.backdoored)
+    assert shipped.false_alarms.n == len(shipped.clean)
+    assert shipped.false_alarms.value <= ALLOWED + 1e-9
+    assert sum(score >= shipped.threshold for score in shipped.clean) == round(
+        shipped.false_alarms.value * shipped.false_alarms.n
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("name: x\nmade: y\nthreshhold: 1\n", ":3: threshhold: unknown key"),
+        ("[1, 2]\n", ":1"),
+        ("luck", "there is small-trigger"),
+        (".nan", "threshold: Input should be a finite number"),
+    ],
+)
+def test_a_malformed_calibration_is_one_line_with_its_place(
+    tmp_path: Path, text: str, told: str
+) -> None:
+    file = tmp_path / "calibration.yaml"
+    whole = {name: value for name, value in TOLD.items() if name not in ("path", "sha256")}
+    if text == "luck":
+        whole["evidence"] = {"luck": {"weight": 1.0, "usual": 0.0, "clean_high": 0.0}}
+        text = yaml.safe_dump(whole)
+    elif text == ".nan":
+        text = yaml.safe_dump({**whole, "threshold": float("nan")})
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(PolicyError) as caught:
+        read_calibration(str(file))
+    assert str(file) in str(caught.value)
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_calibration_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(PolicyError, match="no calibration file"):
+        read_calibration(str(tmp_path / "none.yaml"))
+
+
+@given(st.lists(st.floats(-50, 50), min_size=1, max_size=200))
+def test_the_threshold_suspects_no_more_known_networks_than_allowed(clean: list[float]) -> None:
+    bound = threshold(clean)
+    suspected = [score >= bound for score in clean]
+    assert sum(suspected) <= ALLOWED * len(clean)
+    assert rate(suspected).n == len(clean)
