@@ -147,7 +147,46 @@ def in_short(result: dict[str, Any]) -> list[str]:
     return [*lines, "", told, *footing(result)]
 
 
-TABLES = {"speed": speed, "scan": scan, "tuning": tuning, "purification-cpu": purification}
+def screening(result: dict[str, Any]) -> list[str]:
+    """The score on families that it has not seen; each piece of evidence alone; by attack."""
+    summary = result["summary"]
+    named = {
+        "detection of backdoored networks": "detection_rate",
+        "of those with one target": "detection_single_target",
+        "of source-specific and all-to-all ones": "detection_source_or_all_to_all",
+        "false alarms": "false_alarm_rate",
+        "of repaired and noisily trained clean networks": "false_alarm_rate_repaired_or_noisy",
+        "the class named is the attack's": "target_accuracy",
+    }
+    interval = f"{summary['auroc_low']:.3f} to {summary['auroc_high']:.3f}"
+    lines = [
+        f"{summary['networks']} networks, {summary['backdoored']} of them backdoored. "
+        f"AUROC of the score {summary['auroc']:.3f} ({interval}, drawn again by families).",
+        "", "| at the bound, left-out family | share | 95 % interval | networks |", "|" + " --- |" * 4,
+    ]  # fmt: skip
+    for label, name in named.items():
+        lines.append(f"| {label} | {_rate(summary[name])}")
+    lines += ["", "| evidence alone | AUROC |", "| --- | --- |"]
+    alone = sorted(summary["auroc_by_evidence"].items(), key=lambda one: -one[1])
+    lines += [f"| `{name}` | {value:.3f} |" for name, value in alone]
+    lines += ["", "| attack | detected | 95 % interval | networks |", "|" + " --- |" * 4]
+    lines += [f"| {attack} | {_rate(rate)}" for attack, rate in summary["by_attack"].items()]
+    seconds = ", ".join(f"{c} classes {s} s" for c, s in summary["seconds_median"].items())
+    return [*lines, "", f"All screens, median seconds for a network on one thread: {seconds}."]
+
+
+def _rate(rate: dict[str, Any]) -> str:
+    low, high = (f"{100 * rate[end]:.1f}" for end in ("low", "high"))
+    return f"{100 * rate['value']:.1f} % | {low} to {high} | {rate['n']} |"
+
+
+TABLES = {
+    "screening": screening,
+    "speed": speed,
+    "scan": scan,
+    "tuning": tuning,
+    "purification-cpu": purification,
+}
 
 
 def replaced(page: str, mark: str, text: str) -> str:
