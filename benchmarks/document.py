@@ -162,7 +162,9 @@ def screening(result: dict[str, Any]) -> list[str]:
     lines = [
         f"{summary['networks']} networks, {summary['backdoored']} of them backdoored. "
         f"AUROC of the score {summary['auroc']:.3f} ({interval}, drawn again by families).",
-        "", "| at the bound, left-out family | share | 95 % interval | networks |", "|" + " --- |" * 4,
+        "",
+        "| at the bound, left-out family | share | 95 % interval | networks |",
+        "|" + " --- |" * 4,
     ]  # fmt: skip
     for label, name in named.items():
         lines.append(f"| {label} | {_rate(summary[name])}")
