@@ -54,10 +54,10 @@ def screens_of(row: dict[str, Any]) -> dict[str, ScreenResult]:
     }
     if row["margins"]:
         results["maximum-margin"] = _result(None, by_class=row["margins"])
-    if row["shifts_near"]:
-        results["hidden-shift"] = _result(None, by_class=row["shifts_near"])
-    if row["pairs"]:
-        pairs = [PairArea(source=s, target=t, area=area) for s, t, area in row["pairs"][:400]]
+    if row["shifts_far"]:
+        results["hidden-shift"] = _result(None, by_class=row["shifts_far"])
+    if row.get("careful"):
+        pairs = [PairArea(source=s, target=t, area=area) for s, t, area in row["careful"]]
         results["pair-inversion"] = _result(pairs[0].area, pairs=tuple(pairs))
     diversion = row["diversion"]
     if diversion["area"] is not None:

@@ -23,9 +23,8 @@ from gatekeeper.data import split
 from gatekeeper.errors import StepError
 from gatekeeper.margins import maximum_margins
 from gatekeeper.model import Images, Model
-from gatekeeper.pair_search import pair_areas
 from gatekeeper.perturbation import universal_by_class
-from gatekeeper.screening import ChannelLipschitz, LastLayer, NeuronNorm
+from gatekeeper.screening import ChannelLipschitz, LastLayer, NeuronNorm, PairInversion
 from gatekeeper.shifts import least_shifts
 from gatekeeper.training import accuracy
 from gatekeeper.triggers import invert
@@ -35,7 +34,6 @@ PATH = RESULTS / "screening.json"
 COMMAND = "python benchmarks/screening.py"
 HELD = 500  # clean images that the gate's owner holds
 PLANTED, GONE = 0.5, 0.1  # attack success from which, and below which, a network counts
-MOST_PAIRS = 2_000
 _SEED = 0
 
 
@@ -47,7 +45,7 @@ SCREENS: dict[str, Callable[[Model, Images], Any]] = {
     "margins": lambda model, _: _plain(maximum_margins(model, seed=_SEED).tolist()),
     "areas": lambda model, clean: _areas(model, clean),
     "obeyed": lambda model, clean: universal_by_class(model, clean, seed=_SEED)[1].tolist(),
-    "pairs": lambda model, clean: _pairs(model, clean),
+    "careful": lambda model, clean: _pairs(model, clean),
     "diversion": lambda model, clean: _diversion(model, clean),
     "shifts_near": lambda model, clean: _shifts(model, clean, 0.35),
     "shifts_far": lambda model, clean: _shifts(model, clean, 0.65),
@@ -74,13 +72,10 @@ def _areas(model: Model, clean: Images) -> list[float | None]:
     return [round(trigger.area, 5) if trigger.reached else None for trigger in found]
 
 
-def _pairs(model: Model, clean: Images) -> list[tuple[int, int, float]] | None:
-    """(source, target, share of the image), smallest first; None where there are too many."""
-    if len(model.classes) * (len(model.classes) - 1) > MOST_PAIRS:
-        return None
-    needed = pair_areas(model, clean, seed=_SEED)
-    order = sorted((area, pair) for pair, area in needed.items() if math.isfinite(area))
-    return [(*pair, round(area, 5)) for area, pair in order]
+def _pairs(model: Model, clean: Images) -> list[tuple[int, int, float]]:
+    """(source, target, share of the image) of the pairs looked at with care, smallest first."""
+    result, _ = PairInversion(seed=_SEED)(model, clean)
+    return [(pair.source, pair.target, round(pair.area, 5)) for pair in result.pairs]
 
 
 def _diversion(model: Model, clean: Images) -> dict[str, Any]:

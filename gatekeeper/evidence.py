@@ -15,6 +15,7 @@ from statistics import median
 from gatekeeper.records import PairArea, ScreenResult
 
 _FEWEST = 4  # classes below which "the others" says nothing
+_FEWEST_PAIRS = 3
 _LEAST, _MOST = -3.0, 4.0  # of a logarithm; further out says no more
 _FAR = 30.0  # a shift longer than so many deviations reached nothing
 
@@ -33,6 +34,11 @@ def smaller_trigger(result: ScreenResult) -> list[float | None]:
     return _below([math.inf if area is None else area for area in result.by_class])
 
 
+def lone_trigger(result: ScreenResult) -> list[float | None]:
+    """How much smaller a class's trigger is than the smallest of the others, as a logarithm."""
+    return _ahead([math.inf if area is None else area for area in result.by_class])
+
+
 def small_trigger(result: ScreenResult) -> list[float | None]:
     """How small a share of the image forces a class: -log10 of it."""
     return [0.0 if area is None else -math.log10(max(area, 1e-6)) for area in result.by_class]
@@ -43,6 +49,13 @@ def larger_margin(result: ScreenResult) -> list[float | None]:
     if None in result.by_class:
         return [None] * len(result.by_class)
     return _below([1 / max(margin or 0.0, 1e-3) for margin in result.by_class])
+
+
+def lone_margin(result: ScreenResult) -> list[float | None]:
+    """How much larger a class's margin is than the largest of the others, as a logarithm."""
+    if None in result.by_class:
+        return [None] * len(result.by_class)
+    return _ahead([1 / max(margin or 0.0, 1e-3) for margin in result.by_class])
 
 
 def easier_perturbation(result: ScreenResult) -> list[float | None]:
@@ -60,24 +73,16 @@ def shorter_shift(result: ScreenResult) -> list[float | None]:
 
 
 def closer_pair(pairs: Sequence[PairArea]) -> tuple[float, int, int] | None:
-    """The pair that is closest for one that is not close the other way round, as a logarithm.
+    """How much less leads from one class to one other than between any other pair, as a logarithm.
 
-    Classes that are alike are close both ways; a trigger leads one way. What is compared is the
-    way back, or the median pair where that is closer.
+    Classes that are alike are close, but hardly ever one pair alone.
     """
-    if len(pairs) < _FEWEST:
+    order = sorted(pairs, key=lambda pair: pair.area)
+    if len(order) < _FEWEST_PAIRS:
         return None
-    usual = median(pair.area for pair in pairs)
-    areas = {(pair.source, pair.target): pair.area for pair in pairs}
-    found = [
-        (
-            math.log(min(areas.get((target, source), usual), usual) / max(area, 1e-6)),
-            source,
-            target,
-        )
-        for (source, target), area in areas.items()
-    ]
-    return max(found)
+    first, second = order[:2]
+    value = math.log(max(second.area, 1e-6) / max(first.area, 1e-6))
+    return min(value, _MOST), first.source, first.target
 
 
 def easier_to_leave(result: ScreenResult) -> float | None:
@@ -101,11 +106,27 @@ def _below(values: Sequence[float]) -> list[float | None]:
     ]  # fmt: skip
 
 
+def _ahead(values: Sequence[float]) -> list[float | None]:
+    """How far, as a logarithm, each value lies below the least of the others."""
+    order = sorted(values)
+    if len(values) < _FEWEST or not math.isfinite(order[1]):
+        return [None] * len(values)
+    first, second = (max(value, 1e-6) for value in order[:2])
+    return [
+        _LEAST if math.isinf(value)
+        else min(math.log(second / first), _MOST) if value == order[0]
+        else max(math.log(first / max(value, 1e-6)), _LEAST)
+        for value in values
+    ]  # fmt: skip
+
+
 # Pieces of evidence about a class, and the screen that each is drawn from.
 BY_CLASS: dict[str, tuple[str, Callable[[ScreenResult], list[float | None]]]] = {
     "small-trigger": ("trigger-inversion", small_trigger),
     "smaller-trigger": ("trigger-inversion", smaller_trigger),
+    "lone-trigger": ("trigger-inversion", lone_trigger),
     "larger-margin": ("maximum-margin", larger_margin),
+    "lone-margin": ("maximum-margin", lone_margin),
     "easier-perturbation": ("universal-perturbation", easier_perturbation),
     "shorter-shift": ("hidden-shift", shorter_shift),
 }

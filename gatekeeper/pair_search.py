@@ -8,6 +8,7 @@ ranks first is inverted with care (`triggers.py`).
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from gatekeeper.mask_search import MaskSearch, Pace
 from gatekeeper.model import Images, Model
-from gatekeeper.triggers import aims, still
+from gatekeeper.triggers import Trigger, aims, invert, still
 
 _LEARNING_RATE = 0.3  # of the unbounded parameters behind masks and patterns
 _PER_STEP = 4  # images per pair and step
@@ -47,13 +48,43 @@ def closest_pairs(
     return [pair for pair in near if closest[pair[1]] == pair]
 
 
-def pair_areas(model: Model, images: Images, *, seed: int) -> dict[tuple[int, int], float]:
+def careful_pairs(
+    model: Model, images: Images, *, seed: int, most: int = 8, least: int = 10
+) -> list[Trigger]:
+    """Invert, with all the care of `triggers.invert`, the pairs that the first look finds closest.
+
+    Args:
+        model: the network; its weights and mode are left alone.
+        images: clean images.
+        seed: of the searches.
+        most: pairs.
+        least: images of a source, below which any small change misleads all of them.
+
+    Returns:
+        Triggers with their sources, the smallest first; those that convince no one are left out.
+    """
+    needed = pair_areas(model, images, seed=seed, least=least)
+    order = sorted((area, pair) for pair, area in needed.items() if math.isfinite(area))
+    found = []
+    for _, (source, target) in order[:most]:
+        own = images.select(images.labels == source)
+        trigger = invert(model, own, seed=seed, classes=[target])[0]
+        if trigger.reached:
+            found.append(replace(trigger, source=source))
+    return sorted(found, key=lambda trigger: trigger.area)
+
+
+def pair_areas(
+    model: Model, images: Images, *, seed: int, least: int = 1
+) -> dict[tuple[int, int], float]:
     """Give the share of the image that a mask needs from each class to each other.
 
     Infinite where no mask convinced, and where there are so many pairs that only those which were
-    easiest to convince at first were followed; arguments as of `closest_pairs`.
+    easiest to convince at first were followed. Sources with fewer than `least` images are left out;
+    arguments as of `closest_pairs`.
     """
-    sources = images.labels.unique().tolist()
+    counts = images.labels.bincount(minlength=len(model.classes)).tolist()
+    sources = [source for source, count in enumerate(counts) if count >= max(1, least)]
     targets = range(len(model.classes))
     pairs = [(source, target) for source in sources for target in targets if source != target]
     if not pairs:

@@ -1,16 +1,16 @@
 """Pair inversion: a class from which a small trigger leads to another.
 
 A source-specific backdoor works on images of one class alone, so a trigger for all images does not
-show it. Which change is small depends on how alike two classes are: see `assessing.py`.
+show it. All pairs are looked at coarsely, the closest with care; classes that are alike are close
+as well, but not one pair alone.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from gatekeeper.model import Images, Model
-from gatekeeper.pair_search import pair_areas
+from gatekeeper.pair_search import careful_pairs
 from gatekeeper.records import Finding, PairArea, ScreenResult
 from gatekeeper.screening.interface import not_run, undecided
 from gatekeeper.screening.universal_perturbation import drawn
@@ -20,9 +20,10 @@ from gatekeeper.screening.universal_perturbation import drawn
 class PairInversion:
     """The smallest share of the image that leads from some class to some other."""
 
-    sample: int = 512
+    sample: int = 1024
+    least: int = 10  # images of a source
     most_pairs: int = 2_000
-    kept: int = 400  # pairs, in the record
+    kept: int = 8  # pairs that are looked at with care
     seed: int = 0
 
     def __call__(self, model: Model, images: Images) -> tuple[ScreenResult, list[Finding]]:
@@ -34,18 +35,24 @@ class PairInversion:
         count = len(model.classes)
         if count * (count - 1) > self.most_pairs:
             return not_run(f"{count} classes make more than {self.most_pairs} pairs")
-        needed = pair_areas(model, drawn(images, self.sample, self.seed), seed=self.seed)
-        order = sorted((area, pair) for pair, area in needed.items() if math.isfinite(area))
-        if not order:
+        shown = drawn(images, self.sample, self.seed)
+        sources = int((shown.labels.bincount(minlength=count) >= self.least).sum())
+        if not sources:
+            return not_run(f"no class has {self.least} images")
+        found = careful_pairs(
+            model, shown, seed=self.seed, most=self.kept, least=self.least
+        )  # fmt: skip
+        if not found:
             return undecided("no mask led from any class to another")
         pairs = tuple(
-            PairArea(source=source, target=target, area=area)
-            for area, (source, target) in order[: self.kept]
+            PairArea(source=trigger.source or 0, target=trigger.target, area=trigger.area)
+            for trigger in found
         )
         first = pairs[0]
+        few = f"; {count - sources} classes with fewer than {self.least} images were no source"
         message = (
             f"{first.area:.2%} of the image leads from class {model.classes[first.source]!r} to "
-            f"{model.classes[first.target]!r}, the closest of {len(needed)} pairs"
+            f"{model.classes[first.target]!r}, the closest pair" + (few if sources < count else "")
         )
         result = ScreenResult(score=first.area, outcome="not-flagged", message=message, pairs=pairs)
         return result, []
