@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -53,18 +54,18 @@ def test_the_class_that_several_screens_point_to_has_most_against_it() -> None:
     assert values[LEAVING] is None
 
 
-def test_classes_that_are_alike_are_close_both_ways_and_a_trigger_leads_one_way() -> None:
-    usual = [
-        PairArea(source=s, target=t, area=0.05 + 0.001 * s) for s in range(5) for t in range(5)
-        if s != t and {s, t} not in ({0, 1}, {2, 3})
-    ]  # fmt: skip
-    alike = [PairArea(source=s, target=1 - s, area=0.002 + 0.001 * s) for s in (0, 1)]
-    planted = [
-        PairArea(source=2, target=3, area=0.004), PairArea(source=3, target=2, area=0.05)
-    ]  # fmt: skip
-    found = closer_pair([*usual, *alike, *planted])
+def test_classes_that_are_alike_are_close_but_not_one_pair_alone() -> None:
+    usual = [PairArea(source=s, target=4, area=0.02 + 0.001 * s) for s in range(4)]
+    alike = [PairArea(source=s, target=1 - s, area=0.004 + 0.0005 * s) for s in (0, 1)]
+    planted = PairArea(source=2, target=3, area=0.001)
+    natural = closer_pair([*usual, *alike])
+    found = closer_pair([*usual, *alike, planted])
+    assert natural is not None
     assert found is not None
     assert found[1:] == (2, 3)
+    assert found[0] == pytest.approx(math.log(4))
+    assert natural[0] < 0.2
+    assert closer_pair(usual[:2]) is None
 
 
 def test_leaving_counts_where_images_go_to_many_classes() -> None:

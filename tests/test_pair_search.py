@@ -6,9 +6,11 @@ import pytest
 import torch
 from conftest import fresh_network
 
+from gatekeeper.evidence import closer_pair
 from gatekeeper.model import Images, Model
-from gatekeeper.pair_search import closest_pairs
+from gatekeeper.pair_search import careful_pairs, closest_pairs
 from gatekeeper.purification.marks import _of_one_class
+from gatekeeper.records import PairArea
 from gatekeeper.redteam import SourceSpecific, attack_success
 from gatekeeper.training import Recipe, fine_tune
 from gatekeeper.triggers import hits, invert
@@ -40,6 +42,29 @@ def test_the_pair_of_a_backdoor_comes_first(
     assert found[0].area < 0.005 < 0.015 < found[1].area
     won, shown = hits(one_class, found[0], unseen.select(unseen.labels == 1))
     assert won > 0.8 * shown
+
+
+def test_with_care_the_pair_of_a_backdoor_is_alone_in_being_close(
+    one_class: Model, clean_model: Model, parts: tuple[Images, Images]
+) -> None:
+    values = []
+    for model in (one_class, clean_model):
+        found = careful_pairs(model, parts[0], seed=0, most=4)
+        pairs = [PairArea(source=t.source or 0, target=t.target, area=t.area) for t in found]
+        assert [pair.area for pair in pairs] == sorted(pair.area for pair in pairs)
+        values.append(closer_pair(pairs))
+    assert values[0] is not None
+    assert values[1] is not None
+    assert values[0][1:] == (1, 0)
+    assert values[0][0] > 2 * values[1][0]
+
+
+def test_sources_with_few_images_are_left_out(
+    clean_model: Model, parts: tuple[Images, Images]
+) -> None:
+    few = parts[0].select(torch.cat([(parts[0].labels == 3).nonzero().flatten(), torch.arange(8)]))
+    found = careful_pairs(clean_model, few, seed=0, most=2, least=20)
+    assert {trigger.source for trigger in found} == {3}
 
 
 def test_its_trigger_is_a_mark(one_class: Model, parts: tuple[Images, Images]) -> None:

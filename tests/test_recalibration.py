@@ -1,0 +1,73 @@
+"""An organisation's own clean networks move the bound of suspicion, and nothing else does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from candidates import gatekeeper, save_candidate, save_images
+from conftest import fresh_network
+from test_assessing import CALIBRATION
+
+from gatekeeper.calibration import read_calibration
+from gatekeeper.model import Images, Model
+from gatekeeper.recalibration import _moved
+
+
+def test_few_networks_may_raise_the_bound_and_not_lower_it() -> None:
+    low, high = _moved(CALIBRATION, [0.1, 0.2, 0.3]), _moved(CALIBRATION, [0.1, 0.2, 4.5])
+    assert low.threshold == CALIBRATION.threshold
+    assert high.threshold > 4.5
+    assert high.detection.value == 0.5  # of the calibration's two, at the new bound
+    assert high.clean == (0.1, 0.2, 4.5)
+    assert high.false_alarms.n == 3
+
+
+def test_many_networks_may_lower_it() -> None:
+    moved = _moved(CALIBRATION, [k / 100 for k in range(40)])
+    assert moved.threshold < 0.4 < CALIBRATION.threshold
+    assert moved.false_alarms.value <= 0.05
+    assert moved.evidence == CALIBRATION.evidence
+
+
+def test_wrong_input_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "there.yaml").write_text("kept", encoding="utf-8")
+    (tmp_path / "empty").mkdir()
+    for words, told in (
+        (["--models", "none"], "none is no folder"),
+        (["--models", "empty", "--out", "there.yaml"], "there.yaml exists"),
+        (["--models", "empty"], "only 0 of 0 networks under empty can be scored"),
+    ):
+        done = gatekeeper("calibrate", *words, cwd=tmp_path)
+        assert done.returncode == 2
+        assert told in done.stderr
+        assert "Traceback" not in done.stderr
+    assert (tmp_path / "there.yaml").read_text(encoding="utf-8") == "kept"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "there.yaml"]
+
+
+@pytest.mark.slow
+def test_known_clean_networks_make_a_calibration_that_a_scan_takes(
+    tmp_path: Path, clean_model: Model, held_out: Images
+) -> None:
+    models = tmp_path / "models"
+    for name in ("one", "two", "three"):
+        save_candidate(clean_model, models / name)
+    save_candidate(fresh_network(), models / "untrained")
+    (models / "broken.pt").write_bytes(b"no model")
+    save_images(held_out, tmp_path / "clean.npz")
+    done = gatekeeper(
+        "calibrate", "--models", "models", "--data", "clean.npz", "--out", "own.yaml", "--quiet",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "3 networks scored, 2 left out" in done.stdout
+    assert "broken.pt" in done.stdout
+    own = read_calibration(str(tmp_path / "own.yaml"))
+    assert own.false_alarms.n == 3
+    assert own.threshold >= read_calibration().threshold
+    again = gatekeeper(
+        "scan", models / "one/model.pt", "--data", "clean.npz", "--policy", "ci",
+        "--calibration", "own.yaml", "--out", "run", "--format", "json", cwd=tmp_path,
+    )  # fmt: skip
+    assert '"name": "own"' in again.stdout
