@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 from gatekeeper.model import Images, Model
 from gatekeeper.records import Finding, ScreenResult
-from gatekeeper.screening.interface import not_run, undecided
+from gatekeeper.screening.interface import not_run, too_long, undecided
 from gatekeeper.screening.universal_perturbation import drawn
 from gatekeeper.shifts import least_shifts
 
+_PASSES = 60 * 32  # images for each class
 _FEWEST = 4  # classes below which "the others" says nothing
 
 
@@ -21,7 +22,7 @@ _FEWEST = 4  # classes below which "the others" says nothing
 class HiddenShift:
     """How many times as short the shift to one class is as that to the median class."""
 
-    depth: float = 0.35  # share of the layers with weights before the shift
+    depth: float = 0.65  # share of the layers with weights before the shift
     sample: int = 512
     most_classes: int = 100
     seed: int = 0
@@ -35,6 +36,8 @@ class HiddenShift:
         count = len(model.classes)
         if not _FEWEST <= count <= self.most_classes:
             return not_run(f"{count} classes; it is made for {_FEWEST} to {self.most_classes}")
+        if (why := too_long(model, count * _PASSES)) is not None:
+            return not_run(why)
         shown = drawn(images, self.sample, self.seed)
         lengths = least_shifts(model, shown, seed=self.seed, depth=self.depth)
         if lengths is None:

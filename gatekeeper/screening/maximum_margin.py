@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from gatekeeper.margins import has_logits, maximum_margins
 from gatekeeper.model import Model
 from gatekeeper.records import Finding, ScreenResult
-from gatekeeper.screening.interface import not_run, undecided
+from gatekeeper.screening.interface import not_run, too_long, undecided
 
 _FEWEST = 4  # classes below which "the others" says nothing
 
@@ -25,6 +25,7 @@ class MaximumMargin:
     starts: int = 4
     steps: int = 100
     seed: int = 0  # of the starts
+    share: float = 1.0  # of the work that is bearable
 
     def __call__(self, model: Model) -> tuple[ScreenResult, list[Finding]]:
         """Push the network towards each class.
@@ -35,6 +36,9 @@ class MaximumMargin:
         count = len(model.classes)
         if count < _FEWEST:
             return not_run(f"{count} classes are too few to tell one from the others")
+        passes = count * self.starts * self.steps
+        if (why := too_long(model, passes, share=self.share)) is not None:
+            return not_run(why)
         if not has_logits(model):
             return not_run("the network gives probabilities, and no softmax of its own was seen")
         margins = maximum_margins(model, seed=self.seed, starts=self.starts, steps=self.steps)

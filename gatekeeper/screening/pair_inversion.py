@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from gatekeeper.model import Images, Model
 from gatekeeper.pair_search import careful_pairs
 from gatekeeper.records import Finding, PairArea, ScreenResult
-from gatekeeper.screening.interface import not_run, undecided
+from gatekeeper.screening.interface import not_run, too_long, undecided
 from gatekeeper.screening.universal_perturbation import drawn
+
+_COARSE, _FINE = 100, 150 * 24  # images for each pair
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,8 @@ class PairInversion:
         count = len(model.classes)
         if count * (count - 1) > self.most_pairs:
             return not_run(f"{count} classes make more than {self.most_pairs} pairs")
+        if (why := too_long(model, count * (count - 1) * _COARSE + self.kept * _FINE)) is not None:
+            return not_run(why)
         shown = drawn(images, self.sample, self.seed)
         sources = int((shown.labels.bincount(minlength=count) >= self.least).sum())
         if not sources:

@@ -13,7 +13,9 @@ import torch
 from gatekeeper.model import Images, Model
 from gatekeeper.perturbation import universal_by_class
 from gatekeeper.records import Finding, ScreenResult
-from gatekeeper.screening.interface import not_run
+from gatekeeper.screening.interface import not_run, too_long
+
+_PASSES = 60 * 48  # images for each class
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,8 @@ class UniversalPerturbation:
         count = len(model.classes)
         if count > self.most_classes:
             return not_run(f"{count} classes are more than the {self.most_classes} it is made for")
+        if (why := too_long(model, count * _PASSES)) is not None:
+            return not_run(why)
         shown = drawn(images, self.sample, self.seed)
         _, obeyed = universal_by_class(model, shown, seed=self.seed)
         top = int(obeyed.argmax())

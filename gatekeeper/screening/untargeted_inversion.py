@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 from gatekeeper.model import Images, Model
 from gatekeeper.records import Finding, ScreenResult
-from gatekeeper.screening.interface import undecided
+from gatekeeper.screening.interface import not_run, too_long, undecided
 from gatekeeper.untargeted import divert
+
+_PASSES = 6 * 150 * 24  # images for all starts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +27,8 @@ class UntargetedInversion:
         Raises:
             StepError: the GPU has no room for it.
         """
+        if (why := too_long(model, _PASSES)) is not None:
+            return not_run(why)
         found = divert(model, images, seed=self.seed)
         if not found.reached:
             return undecided("no mask made enough images leave their class")

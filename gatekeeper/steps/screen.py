@@ -20,6 +20,7 @@ from gatekeeper.steps.workshop import Workshop
 from gatekeeper.verification import Observation, observe
 
 OBSERVATION = "candidate-observation.safetensors"
+_WITHOUT_IMAGES = 0.1  # of the work that the search for margins may take
 _ABOVE_CHANCE = 0.15  # share of the way from chance to 1
 Look = Callable[[], tuple[ScreenResult, list[Finding]]]
 NOT_RUN = ScreenResult(score=None, outcome="not-run")
@@ -103,7 +104,9 @@ def _look(work: Workshop, name: str, model: Model, observation: Observation | No
         return partial(UNIT_SCREENS[name](), model)
     seed = work.seed_for(name)
     if name == "maximum-margin":
-        return partial(MaximumMargin(seed=seed), model)
+        # Without clean images a scan is to answer in seconds.
+        share = 1.0 if observation is not None else _WITHOUT_IMAGES
+        return partial(MaximumMargin(seed=seed, share=share), model)
     if observation is None or work.data is None:
         return None
     if name == "trigger-inversion":
