@@ -57,6 +57,7 @@ def _calibration(
                 "clean_high": round(known.clean_high[name], 4),
             }
             for name, weight in known.weights.items()
+            if weight > 0
         },
         "threshold": bound,
         "clean": [round(score, 3) for score in clean],

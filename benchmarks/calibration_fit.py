@@ -1,9 +1,9 @@
 """From the zoo's rows to weights, and to what they are worth on a family of networks unseen.
 
-The weights are those of a logistic regression whose weights cannot be negative, clean and
-backdoored networks counting the same in all. Which class is looked at is the one that has most
-against it by the weights of the moment, so class and weights are found in turns. A family's
-networks are scored by weights that were fitted without it.
+The weights come from clean networks alone: a piece of evidence counts by how far it lies above the
+median clean network, in units of the way from there to the ninth of ten. Which class is looked at
+is the one that has most against it by the weights of the moment, so class and weights are found in
+turns. A family's networks are scored by weights that were drawn without it.
 """
 
 from __future__ import annotations
@@ -13,19 +13,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize
 
 from gatekeeper.evidence import SCREEN_OF, Seen, gathered, values_for, weighed
 from gatekeeper.records import PairArea, ScreenResult
 
-_RIDGE = 0.02  # keeps weights small where evidence separates by luck
-_TURNS = 8
+_TURNS = 5
+_HIGH = 0.9  # of the clean networks lie below a span above the median
+_LEAST_SPAN = 0.05
 NAMES = tuple(SCREEN_OF)
+# What counts; the others were tried on the zoo and did not earn their place.
+USED = ("small-trigger", "lone-trigger", "lone-margin", "closer-pair", "easier-to-leave")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """Weights by piece of evidence, in log-odds, against the median clean network."""
+    """Weights by piece of evidence, for what lies above the median clean network."""
 
     weights: dict[str, float]
     usual: dict[str, float]
@@ -36,10 +38,10 @@ class Fit:
         return weighed(seen, self.weights, classes)
 
     def score(self, seen: Seen, classes: int) -> float:
-        """Log-odds of one network; what it did not show adds nothing."""
+        """Sum of what lies above the usual; what a network did not show adds nothing."""
         values = values_for(seen, self.target(seen, classes))
         return sum(
-            weight * (value - self.usual[name])
+            weight * max(value - self.usual[name], 0.0)
             for name, weight in self.weights.items()
             if (value := values[name]) is not None
         )
@@ -71,54 +73,30 @@ def _result(score: float | None, **more: Any) -> ScreenResult:
     return ScreenResult(score=score, outcome="not-flagged", **more)
 
 
-def fit(rows: Sequence[dict[str, Any]], use: Sequence[str] = NAMES) -> Fit:
-    """Fit weights to rows of kind clean and backdoored, by the pieces of evidence in `use`."""
-    seen = [gathered(screens_of(row)) for row in rows]
-    bad = np.array([row["kind"] == "backdoored" for row in rows])
-    found = Fit(
-        weights={name: 1.0 if name in use else 0.0 for name in NAMES},
-        usual=dict.fromkeys(NAMES, 0.0), clean_high=dict.fromkeys(NAMES, 0.0),
-    )  # fmt: skip
+def fit(rows: Sequence[dict[str, Any]], use: Sequence[str] = USED) -> Fit:
+    """Draw weights from the clean ones among `rows`; evidence that is not in `use` gets none."""
+    clean = [row for row in rows if row["kind"] == "clean"]
+    seen = [gathered(screens_of(row)) for row in clean]
+    weights = {name: 1.0 if name in use else 0.0 for name in NAMES}
     for _ in range(_TURNS):
+        found = Fit(weights=weights, usual={}, clean_high={})
         values = [
             values_for(one, found.target(one, row["classes"]))
-            for one, row in zip(seen, rows, strict=True)
+            for one, row in zip(seen, clean, strict=True)
         ]
-        found = _regress(values, bad, use)
-    return found
-
-
-def _regress(values: list[dict[str, float | None]], bad: np.ndarray, use: Sequence[str]) -> Fit:
-    usual, high, scale = {}, {}, {}
-    for name in NAMES:
-        column = [one[name] for one, b in zip(values, bad, strict=True) if not b]
-        clean = [value for value in column if value is not None]
-        usual[name] = float(np.median(clean)) if clean else 0.0
-        high[name] = float(np.quantile(clean, 0.95)) if clean else 0.0
-        scale[name] = (float(np.std(clean)) or 1.0) if clean else 1.0
-    table = np.array(
-        [
-            [0.0 if (v := one[n]) is None else (v - usual[n]) / scale[n] for n in NAMES]
-            for one in values
-        ]
-    )  # fmt: skip
-    share = np.where(bad, 0.5 / max(1, bad.sum()), 0.5 / max(1, (~bad).sum()))
-
-    def loss(vector: np.ndarray) -> tuple[float, np.ndarray]:
-        weights, intercept = vector[:-1], vector[-1]
-        signed = np.where(bad, -1, 1) * (table @ weights + intercept)
-        value = float((share * np.logaddexp(0, signed)).sum() + _RIDGE * (weights**2).sum())
-        slope = share * np.where(bad, -1, 1) / (1 + np.exp(-signed))
-        return value, np.append(table.T @ slope + 2 * _RIDGE * weights, slope.sum())
-
-    bounds = [(0.0, None if name in use else 0.0) for name in NAMES] + [(None, None)]
-    best = minimize(loss, np.zeros(len(NAMES) + 1), jac=True, bounds=bounds, method="L-BFGS-B").x
-    weights = {name: float(best[k]) / scale[name] for k, name in enumerate(NAMES)}
+        usual, high, spans = {}, {}, {}
+        for name in NAMES:
+            known = [one[name] for one in values]
+            column = np.array([value for value in known if value is not None] or [0.0])
+            usual[name], spans[name] = float(np.median(column)), float(np.quantile(column, _HIGH))
+            high[name] = float(np.quantile(column, 0.95))
+            spans[name] = max(spans[name] - usual[name], _LEAST_SPAN)
+        weights = {name: 1 / spans[name] if name in use else 0.0 for name in NAMES}
     return Fit(weights=weights, usual=usual, clean_high=high)
 
 
 def left_out(
-    rows: Sequence[dict[str, Any]], by: str = "family", use: Sequence[str] = NAMES
+    rows: Sequence[dict[str, Any]], by: str = "family", use: Sequence[str] = USED
 ) -> tuple[list[float], list[int | None]]:
     """Score each row, and name its class, by weights that were fitted without its group."""
     scores = [0.0] * len(rows)

@@ -1,7 +1,8 @@
 """Weighs what the screens saw: clean-looking, suspicious or inconclusive. Pure: no torch, no files.
 
-The score is a sum of log-odds, one for each piece of evidence, against the median clean network of
-the calibration. A piece that is missing adds nothing, and its absence is told.
+The score is a sum over the pieces of evidence: how far each lies above the median clean network of
+the calibration, in units of how far clean networks usually do. A piece that is missing or below
+adds nothing, and its absence is told.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def _evidence(
         source = None
         if name == PAIR and seen.pair is not None:
             _, source, points = seen.pair
-        adds = weight.weight * (value - weight.usual) if value is not None else 0.0
+        adds = weight.weight * max(value - weight.usual, 0.0) if value is not None else 0.0
         piece = Evidence(
             name=name, screen=SCREEN_OF[name], value=value, adds=adds,
             clean_high=weight.clean_high, target=points, source=source,

@@ -29,7 +29,7 @@ class Evidence:
     name: str
     screen: str
     value: float | None
-    adds: float  # to the score, in log-odds, against the median clean network of the calibration
+    adds: float  # to the score: what lies above the median clean network, weighted
     clean_high: float  # 95 of 100 clean networks of the calibration lie below
     target: int | None = None  # class that it points to
     source: int | None = None
@@ -60,7 +60,7 @@ class Attribution:
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationRecord:
-    """What the score is held against; scores are log-odds."""
+    """What the score is held against."""
 
     name: str
     sha256: str

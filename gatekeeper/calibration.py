@@ -29,7 +29,7 @@ class Weight(BaseModel):
     """What one piece of evidence counts for."""
 
     model_config = _FROZEN
-    weight: float = Field(ge=0)  # log-odds per unit of the evidence
+    weight: float = Field(ge=0)  # of a unit of the evidence above the usual
     usual: float  # of the median clean network
     clean_high: float  # 95 of 100 clean networks lie below
 

@@ -23,6 +23,7 @@ SCREENS = (
     "trigger-inversion",
     "untargeted-inversion",
     "pair-inversion",
+    # Not part of the calibrated score: on the zoo they told nothing that the others did not.
     "universal-perturbation",
     "hidden-shift",
 )
@@ -95,7 +96,7 @@ class Policy(BaseModel):
 
     model_config = _FROZEN
     name: str = Field(min_length=1, max_length=100)
-    screen: tuple[str, ...] = SCREENS  # where a policy names none: all
+    screen: tuple[str, ...] = SCREENS[:-2]  # where a policy names none: those that earned it
     purify: Purify = Purify()
     verify: Verify = Verify()
     accept_hardened: bool = Field(default=True, strict=True)

@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_evidence import result, ten
 
-from gatekeeper.assessing import assess
+from gatekeeper.assessing import NEEDED, assess
 from gatekeeper.assessments import Assessment
 from gatekeeper.calibration import ALLOWED, Calibration, rate, read_calibration, threshold
 from gatekeeper.checks import check_assessment
 from gatekeeper.errors import PolicyError
 from gatekeeper.evidence import SCREEN_OF
+from gatekeeper.policy import read_policy, shipped
 from gatekeeper.records import PairArea, ScreenResult
 
 NAMES = tuple("abcdefghij")
@@ -136,14 +137,21 @@ def test_only_clean_looking_passes_the_check() -> None:
     assert open_one.observed.value == alike > 0
 
 
-def test_the_calibration_that_ships_can_be_read_and_names_all_evidence() -> None:
-    shipped = read_calibration()
-    assert set(shipped.evidence) == set(SCREEN_OF)
-    assert shipped.detection.n == len(shipped.backdoored)
-    assert shipped.false_alarms.n == len(shipped.clean)
-    assert shipped.false_alarms.value <= ALLOWED + 1e-9
-    assert sum(score >= shipped.threshold for score in shipped.clean) == round(
-        shipped.false_alarms.value * shipped.false_alarms.n
+def test_the_calibration_that_ships_fits_the_policies_that_ship() -> None:
+    calibration = read_calibration()
+    needed = {SCREEN_OF[name] for name in calibration.evidence}
+    assert needed > set(NEEDED)
+    for name in shipped():
+        assert needed <= set(read_policy(name).screen)
+
+
+def test_the_calibration_that_ships_counts_as_it_says() -> None:
+    calibration = read_calibration()
+    assert calibration.detection.n == len(calibration.backdoored)
+    assert calibration.false_alarms.n == len(calibration.clean)
+    assert calibration.false_alarms.value <= ALLOWED + 1e-9
+    assert sum(score >= calibration.threshold for score in calibration.clean) == round(
+        calibration.false_alarms.value * calibration.false_alarms.n
     )
 
 

@@ -70,12 +70,14 @@ KINDS: dict[Kind, str] = {
 EVIDENCE_LABELS = {
     "small-trigger": "Smallest trigger: how little of the image (powers of ten)",
     "smaller-trigger": "How much smaller it is than the median class's (logarithm)",
+    "lone-trigger": "How much smaller it is than the smallest of the other classes (logarithm)",
     "larger-margin": "How much further one class can be pushed than the median class (logarithm)",
+    "lone-margin": "How much further it can be pushed than any other class (logarithm)",
     "easier-perturbation": "How many more images a faint change brings to one class than to the "
     "median class",
     "shorter-shift": "How much shorter a hidden shift leads to one class than to the median class "
     "(logarithm)",
-    "closer-pair": "How much less leads from one class to another than between the median pair "
+    "closer-pair": "How much less leads from one class to another than between any other pair "
     "(logarithm)",
     "easier-to-leave": "How little makes all classes leave, for how many others",
 }
