@@ -22,7 +22,7 @@ _HIGH = 0.9  # of the clean networks lie below a span above the median
 _LEAST_SPAN = 0.05
 NAMES = tuple(SCREEN_OF)
 # What counts; the others were tried on the zoo and did not earn their place.
-USED = ("small-trigger", "lone-trigger", "lone-margin", "closer-pair", "easier-to-leave")
+USED = ("easier-than-leaving", "lone-trigger", "lone-margin", "closer-pair", "easier-to-leave")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -58,6 +58,20 @@ def lone_margin(result: ScreenResult) -> list[float | None]:
     return _ahead([1 / max(margin or 0.0, 1e-3) for margin in result.by_class])
 
 
+def easier_than_leaving(result: ScreenResult, leaving: ScreenResult) -> list[float | None]:
+    """How much less forces a class than makes images leave theirs for any other, as a logarithm.
+
+    A network that small changes mislead anyway needs little for both.
+    """
+    if leaving.score is None:
+        return [None] * len(result.by_class)
+    away = max(leaving.score, 1e-6)
+    return [
+        None if area is None else min(max(math.log(away / max(area, 1e-6)), _LEAST), _MOST)
+        for area in result.by_class
+    ]
+
+
 def easier_perturbation(result: ScreenResult) -> list[float | None]:
     """How many more images one faint change brings to a class than to the median class."""
     known = [share for share in result.by_class if share is not None]
@@ -120,18 +134,19 @@ def _ahead(values: Sequence[float]) -> list[float | None]:
     ]  # fmt: skip
 
 
-# Pieces of evidence about a class, and the screen that each is drawn from.
-BY_CLASS: dict[str, tuple[str, Callable[[ScreenResult], list[float | None]]]] = {
-    "small-trigger": ("trigger-inversion", small_trigger),
-    "smaller-trigger": ("trigger-inversion", smaller_trigger),
-    "lone-trigger": ("trigger-inversion", lone_trigger),
-    "larger-margin": ("maximum-margin", larger_margin),
-    "lone-margin": ("maximum-margin", lone_margin),
-    "easier-perturbation": ("universal-perturbation", easier_perturbation),
-    "shorter-shift": ("hidden-shift", shorter_shift),
+# Pieces of evidence about a class, and the screens that each is drawn from, its own first.
+BY_CLASS: dict[str, tuple[tuple[str, ...], Callable[..., list[float | None]]]] = {
+    "small-trigger": (("trigger-inversion",), small_trigger),
+    "smaller-trigger": (("trigger-inversion",), smaller_trigger),
+    "lone-trigger": (("trigger-inversion",), lone_trigger),
+    "easier-than-leaving": (("trigger-inversion", "untargeted-inversion"), easier_than_leaving),
+    "larger-margin": (("maximum-margin",), larger_margin),
+    "lone-margin": (("maximum-margin",), lone_margin),
+    "easier-perturbation": (("universal-perturbation",), easier_perturbation),
+    "shorter-shift": (("hidden-shift",), shorter_shift),
 }
 PAIR, LEAVING = "closer-pair", "easier-to-leave"
-SCREEN_OF = {name: screen for name, (screen, _) in BY_CLASS.items()} | {
+SCREEN_OF = {name: screens[0] for name, (screens, _) in BY_CLASS.items()} | {
     PAIR: "pair-inversion",
     LEAVING: "untargeted-inversion",
 }
@@ -143,9 +158,9 @@ def gathered(screens: Mapping[str, ScreenResult]) -> Seen:
     leaving = screens.get(SCREEN_OF[LEAVING])
     return Seen(
         by_class={
-            name: draw(screens[screen])
-            for name, (screen, draw) in BY_CLASS.items()
-            if screen in screens and screens[screen].by_class
+            name: draw(*(screens[one] for one in needed))
+            for name, (needed, draw) in BY_CLASS.items()
+            if all(one in screens for one in needed) and screens[needed[0]].by_class
         },
         pair=closer_pair(pair.pairs) if pair is not None else None,
         leaving=easier_to_leave(leaving) if leaving is not None else None,

@@ -39,6 +39,7 @@ def screens(**changed: ScreenResult) -> dict[str, ScreenResult]:
     usual = {
         "trigger_inversion": result(0.04, by_class=ten(0.04, usual=0.045)),
         "maximum_margin": result(1.1, by_class=ten(21.0, usual=20.0)),
+        "untargeted_inversion": result(0.05, destinations=(3,) * 10),
     }
     return {name.replace("_", "-"): found for name, found in {**usual, **changed}.items()}
 

@@ -50,6 +50,31 @@ def test_a_backdoored_candidate_ends_hardened(hardened_run: Path) -> None:
         assert (hardened_run / name).stat().st_size > 0
 
 
+def test_the_screens_together_name_the_target_and_the_units(hardened_run: Path) -> None:
+    record = json.loads((hardened_run / "record.json").read_text())
+    found = record["assessment"]
+    assert found["outcome"] == "suspicious"
+    assert (found["suspected_class"], found["kind"]) == ("0", "one class")
+    assert "trigger-inversion" in found["agreeing"]
+    assert found["score"] == pytest.approx(sum(one["adds"] for one in found["evidence"]))
+    assert any(finding["rule_id"] == "backdoor-suspected" for finding in record["findings"])
+    lines = [check for check in record["checks"] if check["metric"] == "screening"]
+    assert [(check["subject"], check["outcome"]) for check in lines] == [("candidate", "failed")]
+    units = record["attribution"]["units"]
+    assert record["attribution"]["target_class"] == "0"
+    assert record["attribution"]["carrying"] >= len(units) > 0
+    assert all(unit["after"] is not None for unit in units)
+    moved = [sum(unit[name] for unit in units) for name in ("change", "after")]
+    assert moved[1] < moved[0]
+
+
+def test_the_report_draws_where_the_candidate_stands(hardened_run: Path) -> None:
+    page = (hardened_run / "report.html").read_text(encoding="utf-8")
+    assert "What the screens say together" in page
+    assert "suspicious from here" in page
+    assert "Units that carry the trigger" in page
+
+
 def test_a_whole_scan_wants_no_connection(hardened_run: Path, workplace: Path) -> None:
     assert (workplace / "network.log").read_text() == ""
 

@@ -71,6 +71,8 @@ EVIDENCE_LABELS = {
     "small-trigger": "Smallest trigger: how little of the image (powers of ten)",
     "smaller-trigger": "How much smaller it is than the median class's (logarithm)",
     "lone-trigger": "How much smaller it is than the smallest of the other classes (logarithm)",
+    "easier-than-leaving": "How much less of the image forces a class than makes images leave "
+    "theirs for any other (logarithm)",
     "larger-margin": "How much further one class can be pushed than the median class (logarithm)",
     "lone-margin": "How much further it can be pushed than any other class (logarithm)",
     "easier-perturbation": "How many more images a faint change brings to one class than to the "
