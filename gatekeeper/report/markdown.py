@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from gatekeeper.foreign_text import inert
 from gatekeeper.records import GateRecord
-from gatekeeper.report.wording import LABELS, MEANING, measured, next_step, wanted
+from gatekeeper.report.wording import LABELS, MEANING, in_short, measured, next_step, wanted
 
 _SIGNS = re.compile(r"([\\`*_{}\[\]#!|~@])")
 _SHOWN = 50
@@ -30,6 +30,9 @@ def _lines(record: GateRecord) -> Iterator[str]:
     yield f"Candidate {_escaped(record.candidate.path)}, sha256 `{record.candidate.sha256}`, "
     yield f"policy {_escaped(record.policy.name)}, seed {record.seed}."
     yield ""
+    if record.assessment is not None:
+        yield f"Screens together: {_escaped(in_short(record.assessment))}."
+        yield ""
     if record.checks:
         yield "| check | network | observed | wanted | outcome |"
         yield "|---|---|---|---|---|"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from gatekeeper.foreign_text import inert
 from gatekeeper.records import GateRecord
-from gatekeeper.report.wording import LABELS, MEANING, measured, next_step
+from gatekeeper.report.wording import LABELS, MEANING, in_short, measured, next_step
 
 _SHOWN = 8
 
@@ -25,6 +25,8 @@ def _lines(record: GateRecord) -> Iterator[str]:
     yield f"Next: {next_step(record)}"
     candidate = record.candidate
     yield f"Candidate: {candidate.path} ({candidate.kind}, sha256 {candidate.sha256})"
+    if record.assessment is not None:
+        yield f"Screens together: {in_short(record.assessment)}"
     yield from _measures(record)
     found = [finding for finding in record.findings if not finding.waived]
     yield f"Findings: {len(found)}" + (" (the weightiest first)" if found else "")

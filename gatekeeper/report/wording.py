@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gatekeeper.assessments import Kind, Standing
+from gatekeeper.assessments import Assessment, Kind, Standing
 from gatekeeper.records import Decision, GateRecord, Measure
 
 MEANING: dict[Decision, str] = {
@@ -69,12 +69,13 @@ KINDS: dict[Kind, str] = {
 }
 EVIDENCE_LABELS = {
     "small-trigger": "Smallest trigger: how little of the image (powers of ten)",
-    "smaller-trigger": "How much smaller it is than the median class's (logarithm)",
-    "lone-trigger": "How much smaller it is than the smallest of the other classes (logarithm)",
+    "smaller-trigger": "How much smaller one class's trigger is than the median one (logarithm)",
+    "lone-trigger": "How much smaller one class's trigger is than any other's (logarithm)",
     "easier-than-leaving": "How much less of the image forces a class than makes images leave "
     "theirs for any other (logarithm)",
     "larger-margin": "How much further one class can be pushed than the median class (logarithm)",
-    "lone-margin": "How much further it can be pushed than any other class (logarithm)",
+    "lone-margin": "How much further the network can be pushed to one class than to any other "
+    "(logarithm)",
     "easier-perturbation": "How many more images a faint change brings to one class than to the "
     "median class",
     "shorter-shift": "How much shorter a hidden shift leads to one class than to the median class "
@@ -94,6 +95,19 @@ SCREEN_LABELS = {
     "universal-perturbation": "Classes that one faint change of the whole image leads to",
     "hidden-shift": "Classes that a short shift inside the network leads to",
 }
+
+
+def in_short(assessment: Assessment) -> str:
+    """Say in a line what the screens make of the candidate together."""
+    towards = ""
+    if assessment.suspected_class is not None:
+        source = assessment.suspected_source
+        towards = f", from class {source}" if source is not None else ""
+        towards += f", towards class {assessment.suspected_class}"
+    kind = f", {KINDS[assessment.kind]}" if assessment.kind else ""
+    score = "no score" if assessment.score is None else f"score {assessment.score:.2f}"
+    bound = assessment.calibration.threshold
+    return f"{assessment.outcome}{towards}{kind} ({score}, suspicious from {bound:.2f})"
 
 
 def next_step(record: GateRecord) -> str:

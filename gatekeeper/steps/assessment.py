@@ -54,8 +54,8 @@ def _finding(found: Assessment) -> Finding:
         severity="high",
         score=found.score,
         threshold=found.calibration.threshold,
-        message=f"the screens together speak for a backdoor{_towards(found)}; "
-        f"{round(rate.value * rate.n)} of {rate.n} clean networks of the calibration look so",
+        message=f"the screens together speak for a backdoor{_towards(found)}; at this bound they "
+        f"suspect {round(rate.value * rate.n)} of {rate.n} clean networks of the calibration",
     )
 
 
