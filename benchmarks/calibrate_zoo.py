@@ -45,7 +45,8 @@ def _calibration(
     rows: list[dict[str, Any]], clean: list[float], backdoored: list[float]
 ) -> dict[str, Any]:
     known = fit(rows)
-    bound = round(threshold(clean), 4)
+    clean, backdoored = ([round(one, 4) for one in scores] for scores in (clean, backdoored))
+    bound = threshold(clean)
     made = f"{len(rows)} networks of benchmarks/zoo.py, {datetime.now(UTC).date()}"
     return {
         "name": "zoo",
@@ -60,8 +61,8 @@ def _calibration(
             if weight > 0
         },
         "threshold": bound,
-        "clean": [round(score, 3) for score in clean],
-        "backdoored": [round(score, 3) for score in backdoored],
+        "clean": clean,
+        "backdoored": backdoored,
         "false_alarms": _rate([score >= bound for score in clean]),
         "detection": _rate([score >= bound for score in backdoored]),
     }

@@ -223,13 +223,36 @@ def footing(result: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
+def screened(result: dict[str, Any]) -> list[str]:
+    """What README says of the screens' score."""
+    summary = result["summary"]
+    found, wrong = summary["detection_rate"], summary["false_alarm_rate"]
+    lines = [
+        f"- {summary['networks']} networks, {summary['backdoored']} of them backdoored; AUROC "
+        f"{summary['auroc']:.2f} ({summary['auroc_low']:.2f} to {summary['auroc_high']:.2f});",
+        f"- {_counted(found)} backdoored networks are suspected, "
+        f"{_counted(summary['detection_single_target'])} of those with one target;",
+        f"- {_counted(wrong)} clean networks are suspected;",
+        f"- the class named is the attack's in {_counted(summary['target_accuracy'])} detections.",
+    ]
+    return [*lines, "", *footing(result)]
+
+
+def _counted(rate: dict[str, Any]) -> str:
+    """Say how many of how many, with the 95 % interval."""
+    low, high = (f"{100 * rate[end]:.0f}" for end in ("low", "high"))
+    return f"{round(rate['value'] * rate['n'])} of {rate['n']} ({low} to {high} %)"
+
+
 def main() -> None:
-    """Draw docs/benchmarks.md and the table of README anew."""
+    """Draw docs/benchmarks.md and the tables of README anew."""
     page = written(PAGE.read_text(encoding="utf-8"))
     found = json.loads((RESULTS / "purification-cpu.json").read_text(encoding="utf-8"))
     readme = README.read_text(encoding="utf-8")
     PAGE.write_text(page, encoding="utf-8")
-    README.write_text(replaced(readme, "measured", "\n".join(in_short(found))), encoding="utf-8")
+    readme = replaced(readme, "measured", "\n".join(in_short(found)))
+    looked = json.loads((RESULTS / "screening.json").read_text(encoding="utf-8"))
+    README.write_text(replaced(readme, "screened", "\n".join(screened(looked))), encoding="utf-8")
 
 
 if __name__ == "__main__":
