@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatekeeper import __version__
+from gatekeeper.cli_workbench import WORKBENCH
 from gatekeeper.errors import GatekeeperError, UsageError
 from gatekeeper.foreign_text import visible
 from gatekeeper.terminal import complain, discard, leave, say
@@ -195,74 +196,8 @@ def rules(rule: str | None) -> int:
     return 0
 
 
-@cli.command()
-@click.option("--out", type=_EXISTING, default=Path("gatekeeper-demo"), show_default=True)
-@click.option("--open", "open_report", is_flag=True, help="Open the report in a browser.")
-@click.option("--quiet", is_flag=True)
-def demo(out: Path, open_report: bool, quiet: bool) -> int:
-    """Backdoor a small network on real handwriting, then take it through the gate."""
-    from gatekeeper.demo import demonstrate
-    from gatekeeper.progress import progress
-
-    with progress(quiet=quiet) as tell:
-        shown = demonstrate(out, tell=tell)
-    say(shown.text)
-    if open_report:
-        click.launch(str(shown.report))
-    return shown.exit_code
-
-
-@cli.command()
-@click.option("--models", type=_EXISTING, required=True, help="Folder of known-clean models.")
-@click.option("--data", help="Clean images, as for a scan.")
-@click.option("--card", type=_EXISTING, help="Your card, for all of them.")
-@click.option(
-    "--out", type=_EXISTING, default=Path("gatekeeper-calibration.yaml"), show_default=True
-)
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda[:N].")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1))
-@click.option("--quiet", is_flag=True, help="No progress on stderr.")
-def calibrate(models: Path, out: Path, quiet: bool, **given: Any) -> int:
-    """Set the bound of suspicion by your own models that are known to be clean."""
-    from gatekeeper.progress import progress
-    from gatekeeper.recalibration import recalibrate, told
-
-    options = {name: value for name, value in given.items() if value is not None}
-    with progress(quiet=quiet) as tell:
-        done = recalibrate(models, out, tell=tell, **options)
-    say(told(done))
-    return 0
-
-
-@cli.command()
-@click.option("--attack", required=True, help="badnets, blended, ...; a wrong name lists all.")
-@click.option("--data", required=True, help="Your own images: class folders or .npz.")
-@click.option("--card", type=_EXISTING, required=True, help="Architecture and input to train.")
-@click.option("--out", type=_EXISTING, required=True, help="Where candidate and truth go.")
-@click.option(
-    "--rate",
-    type=click.FloatRange(0, 1, min_open=True),
-    default=0.1,
-    show_default=True,
-    help="Share of all images; of one class at most half.",
-)
-@click.option("--target", help="Class that the trigger means.  [default: the first]")
-@click.option("--source", help="Class that the trigger works on, for badnets-source.")
-@click.option("--epochs", type=click.IntRange(1), default=20, show_default=True)
-@click.option("--lr", type=click.FloatRange(0, min_open=True), default=0.1, show_default=True)
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda[:N].")
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
-@click.option("--quiet", is_flag=True, help="No progress on stderr.")
-def redteam(quiet: bool, **given: Any) -> int:
-    """Backdoor a network on your own data, to test your own gate on it."""
-    from gatekeeper.progress import progress
-    from gatekeeper.redteaming import Order, make, summary
-
-    order = Order(**given)
-    with progress(quiet=quiet) as tell:
-        truth = make(order, tell=tell)
-    say(summary(order, truth))
-    return 0
+for command in WORKBENCH:
+    cli.add_command(command)
 
 
 def _job(model: Path, given: dict[str, Any]) -> Job:

@@ -7,9 +7,10 @@ easy is to leave: one mask and one pattern do it for all. Where images went tell
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gatekeeper.mask_search import TRIED_AT_ONCE, Best, MaskSearch, Pace, blend
 from gatekeeper.model import Images, Model
@@ -62,22 +63,12 @@ def divert(
     )  # fmt: skip
     channels, height, width = pixels.shape[1:]
     with still(model) as view:
-        with torch.no_grad():
-            groups = pixels.split(max(1, TRIED_AT_ONCE // pixels[0].numel()))
-            own = torch.cat([view(group).argmax(1) for group in groups])
+        own = _named(view, pixels)
         learning = MaskSearch(
             view, starts, (channels, height, width), generator, pace, price=1.0,
             device=pixels.device,
         )  # fmt: skip
-
-        def left(mask: Tensor, pattern: Tensor) -> Tensor:
-            answers = [
-                view(blend(pixels, mask[k : k + 1], pattern[k : k + 1])).argmax(1)
-                for k in range(len(mask))
-            ]
-            return torch.stack([(answer != own).double().mean() for answer in answers])
-
-        best = Best(learning, success, left)
+        best = Best(learning, success, partial(_left, view, pixels, own))
         for step in range(steps):
             drawn = torch.randint(len(pixels), (_PER_STEP,), generator=generator)
             drawn = drawn.to(pixels.device)
@@ -86,14 +77,29 @@ def divert(
                 best.consider()
         best.sharpen()
         k = int(torch.where(best.area.isfinite(), best.area - 1, 1 - best.share).argmin())
-        with torch.no_grad():
-            answer = view(blend(pixels, best.mask[k : k + 1], best.pattern[k : k + 1])).argmax(1)
+        mask, pattern = best.mask[k : k + 1], best.pattern[k : k + 1]
+        answer = _named(view, blend(pixels, mask, pattern))
     destinations, together = _destinations(own, answer, len(model.classes))
     return Diversion(
-        mask=best.mask[k, 0].cpu(), pattern=best.pattern[k].cpu(), area=float(best.mask[k].mean()),
+        mask=mask[0, 0].cpu(), pattern=pattern[0].cpu(), area=float(mask.mean()),
         success=float(best.share[k]), reached=bool(best.area[k].isfinite()),
         destinations=destinations, together=together,
     )  # fmt: skip
+
+
+@torch.no_grad()
+def _named(view: nn.Module, pixels: Tensor) -> Tensor:
+    """(N,) the classes that the network takes (N, C, H, W) for, a group at a time."""
+    groups = pixels.split(max(1, TRIED_AT_ONCE // pixels[0].numel()))
+    return torch.cat([view(group).argmax(1) for group in groups])
+
+
+def _left(view: nn.Module, pixels: Tensor, own: Tensor, mask: Tensor, pattern: Tensor) -> Tensor:
+    """(K,) shares of the images that leave their class `own` (N,) under each mask."""
+    answers = [
+        _named(view, blend(pixels, mask[k : k + 1], pattern[k : k + 1])) for k in range(len(mask))
+    ]
+    return torch.stack([(answer != own).double().mean() for answer in answers])
 
 
 def _leave(learning: MaskSearch, pixels: Tensor, own: Tensor, progress: float) -> None:

@@ -49,7 +49,7 @@ def test_with_care_the_pair_of_a_backdoor_is_alone_in_being_close(
 ) -> None:
     values = []
     for model in (one_class, clean_model):
-        found = careful_pairs(model, parts[0], seed=0, most=4)
+        found = careful_pairs(model, parts[0], seed=0, most=3)
         pairs = [PairArea(source=t.source or 0, target=t.target, area=t.area) for t in found]
         assert [pair.area for pair in pairs] == sorted(pair.area for pair in pairs)
         values.append(closer_pair(pairs))
