@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ import torch
 from gatekeeper.demo import _CARD
 from gatekeeper.model import Images, Model
 
+ROOT = Path(__file__).resolve().parent.parent
 UNREPEATABLE = {"started_at", "finished_at", "timings", "seconds"}
 # Python runs a sitecustomize.py on its path at start: this one notes who wants to talk to whom.
 _WATCH = """
@@ -39,6 +41,16 @@ def save_candidate(model: Model, folder: Path, *, card: str = _CARD) -> Path:
     torch.save({"net": model.network.state_dict()}, folder / "model.pt")
     (folder / "model.card.yaml").write_text(card, encoding="utf-8")
     return folder / "model.pt"
+
+
+def quick_policy(folder: Path, name: str) -> Path:
+    """Write a shipped policy that names two screens, for tests that are about something else."""
+    text = (ROOT / "policies" / f"{name}.yaml").read_text(encoding="utf-8")
+    quick, found = re.subn(r"screen: \[[^]]*\]", "screen: [neuron-norm, trigger-inversion]", text)
+    assert found == 1
+    path = folder / f"quick-{name}.yaml"
+    path.write_text(quick, encoding="utf-8")
+    return path
 
 
 def gatekeeper(

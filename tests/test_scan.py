@@ -11,8 +11,14 @@ from typing import Any
 import onnx
 import pytest
 import torch
-from candidates import gatekeeper, repeatable, save_candidate, save_images, watched_network
-from conftest import ROOT
+from candidates import (
+    gatekeeper,
+    quick_policy,
+    repeatable,
+    save_candidate,
+    save_images,
+    watched_network,
+)
 
 from gatekeeper.data import write_folders
 from gatekeeper.job import Job
@@ -197,8 +203,9 @@ def test_a_step_killed_before_its_end_is_taken_again(
 ) -> None:
     model = save_candidate(backdoored, tmp_path)
     job = Job(
-        model=str(model), out=str(tmp_path / "run"), data=str(workplace / "clean.npz"), policy="ci"
-    )
+        model=str(model), out=str(tmp_path / "run"), data=str(workplace / "clean.npz"),
+        policy=str(quick_policy(tmp_path, "ci")),
+    )  # fmt: skip
     whole = run(Job(**{**job.__dict__, "out": str(tmp_path / "whole")}))
     with RunDirectory.open(Path(job.out), resume=False) as room:
         work = begin(job, room, lambda _: None)
@@ -215,7 +222,7 @@ def test_a_policy_may_ask_for_sequela_and_an_operator_suspect_images(
 ) -> None:
     model = save_candidate(backdoored, tmp_path / "candidate")
     write_folders(attack.triggered(held_out.select(torch.arange(60))), tmp_path / "suspects")
-    policy = (ROOT / "policies/default.yaml").read_text(encoding="utf-8")
+    policy = quick_policy(tmp_path, "default").read_text(encoding="utf-8")
     asked = policy.replace("method: auto", "method: ft").replace("name: default", "name: asked")
     (tmp_path / "asked.yaml").write_text(asked + "verify: { sequela: true }\n", encoding="utf-8")
     result = gatekeeper(
