@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from candidates import save_candidate, save_images
+from candidates import quick_policy, save_candidate, save_images
 from conftest import ROOT
 from torch import nn
 
@@ -24,6 +24,7 @@ from gatekeeper.training import Recipe, accuracy, fine_tune
 def scanned(model: Model, images: Images, folder: Path, **more: str) -> GateRecord:
     candidate = save_candidate(model, folder / "candidate")
     data = save_images(images, folder / "clean.npz")
+    more.setdefault("policy", str(quick_policy(folder, "default")))
     return run(Job(model=str(candidate), data=str(data), out=str(folder / "run"), **more))
 
 
@@ -41,7 +42,7 @@ def test_shuffled_labels_are_undecided_and_the_candidate_stays(
 
 def test_a_missing_class_is_named(backdoored: Model, held_out: Images, tmp_path: Path) -> None:
     lacking = held_out.select(held_out.labels != 9)
-    record = scanned(backdoored, lacking, tmp_path, method="ft")
+    record = scanned(backdoored, lacking, tmp_path, method="ft", policy="default")
     assert "9" in record.verdict.reasons[-1]
     assert record.verdict.reasons[-1].startswith("Not compared, fewer than 20 held-out images")
 
