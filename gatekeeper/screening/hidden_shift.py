@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 from gatekeeper.model import Images, Model
 from gatekeeper.records import Finding, ScreenResult
-from gatekeeper.screening.interface import not_run, too_long, undecided
-from gatekeeper.screening.universal_perturbation import drawn
+from gatekeeper.screening.interface import drawn, not_run, too_long, undecided
 from gatekeeper.shifts import least_shifts
 
 _PASSES = 60 * 32  # images for each class

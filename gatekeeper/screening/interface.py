@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import torch
+
 from gatekeeper.model import Images, Model
 from gatekeeper.records import Finding, ScreenResult
 
@@ -52,3 +54,9 @@ def not_run(why: str) -> tuple[ScreenResult, list[Finding]]:
 def undecided(why: str) -> tuple[ScreenResult, list[Finding]]:
     """Say that a screen looked, and that what it saw means nothing."""
     return ScreenResult(score=None, outcome="undecided", message=why), []
+
+
+def drawn(images: Images, sample: int, seed: int) -> Images:
+    """Give at most `sample` of the images, drawn by `seed`."""
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    return images.select(order[:sample].to(images.pixels.device))

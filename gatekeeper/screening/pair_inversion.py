@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from gatekeeper.model import Images, Model
 from gatekeeper.pair_search import careful_pairs
 from gatekeeper.records import Finding, PairArea, ScreenResult
-from gatekeeper.screening.interface import not_run, too_long, undecided
-from gatekeeper.screening.universal_perturbation import drawn
+from gatekeeper.screening.interface import drawn, not_run, too_long, undecided
 
 _COARSE, _FINE = 100, 150 * 24  # images for each pair
 

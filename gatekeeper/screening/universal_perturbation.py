@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
 from gatekeeper.model import Images, Model
 from gatekeeper.perturbation import universal_by_class
 from gatekeeper.records import Finding, ScreenResult
-from gatekeeper.screening.interface import not_run, too_long
+from gatekeeper.screening.interface import drawn, not_run, too_long
 
 _PASSES = 60 * 48  # images for each class
 
@@ -49,9 +47,3 @@ class UniversalPerturbation:
             by_class=tuple(obeyed.tolist()),
         )  # fmt: skip
         return result, []
-
-
-def drawn(images: Images, sample: int, seed: int) -> Images:
-    """Give at most `sample` of the images, drawn by `seed`."""
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
-    return images.select(order[:sample].to(images.pixels.device))
