@@ -19,16 +19,16 @@ from packs import opened
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from zoo_networks import vgg, vit
+from zoo_ways import clean, quantise
 
 from gatekeeper.candidate.networks import BUILT_IN
 from gatekeeper.data import read_images, split
 from gatekeeper.handwriting import handwriting
 from gatekeeper.model import Images, Model
-from gatekeeper.perturbation import mislead
 from gatekeeper.purification import FTSAM
 from gatekeeper.records import InputSpec
 from gatekeeper.redteam import ATTACKS, Stamped, implant
-from gatekeeper.training import Recipe, accuracy, fine_tune, predictions
+from gatekeeper.training import Recipe, accuracy, predictions
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache" / "zoo"
@@ -42,11 +42,12 @@ FAMILIES: dict[str, Callable[[int, int, int, int], nn.Module]] = {
     "transformer": vit,
 }
 RATES = (0.10, 0.01, 0.005)
-WAYS = ("augmented", "decayed", "smoothed", "adversarial", "noisy", "repaired")
+WAYS = (
+    "augmented", "decayed", "smoothed", "adversarial", "noisy", "repaired", "dropped", "quantised",
+)  # fmt: skip
 _PLACED = ("badnets", "badnets-all-to-all", "badnets-source", "trojan")
 _TRAIN, _HELD = 10_000, 2_000  # images at most: to train on; for the gate and for the truth
 _EPOCHS = {"digits": 30, "mnist": 6, "gtsrb": 8, "cifar10": 12}
-_EPSILON = 4 / 255  # of adversarial training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +101,8 @@ def members() -> Iterator[Member]:
         family = [*FAMILIES][(number + number // 3) % len(FAMILIES)]
         attack = "badnets" if way == "repaired" and number % 3 else "none"
         yield Member(data=data, family=family, attack=attack, way=way, seed=100 + number)
+    for number, (data, family) in enumerate((data, family) for data in SETS for family in FAMILIES):
+        yield Member(data=data, family=family, seed=200 + number)
 
 
 def kept(member: Member) -> Kept:
@@ -215,13 +218,15 @@ def _make(path: Path, member: Member, data: _Data, attack: Stamped | None) -> No
     if attack is not None:
         model, planted = implant(attack, fresh, data.train, recipe, seed=member.seed)
     else:
-        model, planted = _clean(fresh, data.train, recipe, member), None
+        model, planted = clean(fresh, data.train, recipe, way=member.way, seed=member.seed), None
     if member.way == "repaired":
         purify = FTSAM(
             lr=recipe.lr, rho=2.0 if recipe.clip == 0 else 0.2, epochs=20, batch=128,
             schedule="cosine", label_smoothing=0.0, crop_padding=1, clip=recipe.clip,
         )  # fmt: skip
         model, _ = purify(model, data.held.select(torch.arange(0, len(data.held), 2)), seed=0)
+    if member.way == "quantised":
+        quantise(model.network)
     state = {name: tensor.contiguous() for name, tensor in model.network.state_dict().items()}
     state["truth.accuracy"] = torch.tensor(accuracy(model, data.held))
     state["truth.success"] = torch.tensor(_success(model, planted, data.held))
@@ -236,45 +241,6 @@ def _success(model: Model, planted: Any, held: Images) -> float:
         return 0.0
     shown = planted.triggered(held)
     return float((predictions(model, shown) == planted.wanted(shown.labels)).float().mean())
-
-
-def _clean(fresh: Model, images: Images, recipe: Recipe, member: Member) -> Model:
-    if member.way == "adversarial":
-        return _adversarial(fresh, images, recipe, member.seed)
-    noisy = (lambda copy: _Noise(copy, recipe)) if member.way == "noisy" else None
-    return fine_tune(fresh, images, recipe, seed=member.seed, rein=noisy)[0]
-
-
-def _adversarial(fresh: Model, images: Images, recipe: Recipe, seed: int) -> Model:
-    """Train on images that the network of the moment was misled by."""
-    model = fresh
-    for epoch in range(recipe.epochs):
-        view = model.pixels_to_logits().eval()
-        parts = [images.select(index) for index in torch.arange(len(images)).split(500)]
-        moved = torch.cat([mislead(view, part, epsilon=_EPSILON, steps=4) for part in parts])
-        worse = replace(images, pixels=moved.mul(255).round().to(torch.uint8))
-        part = replace(
-            recipe, epochs=1, lr=recipe.lr * (1 - epoch / recipe.epochs), schedule="constant"
-        )
-        model = fine_tune(model, worse if epoch else images, part, seed=seed + epoch)[0]
-    return model
-
-
-class _Noise:
-    """Adds noise to the weights after each step, as differentially private training does."""
-
-    def __init__(self, model: Model, recipe: Recipe) -> None:
-        self.weights = list(model.network.parameters())
-        self.strength = 0.02 * recipe.lr
-        self.generator = torch.Generator().manual_seed(0)
-
-    def penalty(self) -> Tensor:
-        return torch.zeros(())
-
-    @torch.no_grad()
-    def project(self) -> None:
-        for weight in self.weights:
-            weight += self.strength * torch.randn(weight.shape, generator=self.generator)
 
 
 def _fresh(member: Member, data: _Data) -> Model:
@@ -293,5 +259,5 @@ def _code() -> str:
     package = ROOT / "gatekeeper"
     files = [package / "training.py", package / "sam.py", package / "augmentation.py"]
     files += [package / "candidate/networks.py", *sorted((package / "redteam").glob("*.py"))]
-    files += [Path(__file__), Path(__file__).with_name("zoo_networks.py")]
+    files += sorted(Path(__file__).parent.glob("zoo*.py"))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
