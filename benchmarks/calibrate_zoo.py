@@ -18,6 +18,10 @@ from gatekeeper.resources import bundled
 PATH = RESULTS / "screening.json"
 _SPECIAL = ("badnets-source", "badnets-all-to-all")
 _HARDENED = ("repaired", "noisy")
+# What large images, many classes or few images keep from running, alone and together.
+_SEEN_WITHOUT: tuple[tuple[str, ...], ...] = (
+    (), ("pair-inversion",), ("untargeted-inversion",), ("pair-inversion", "untargeted-inversion"),
+)  # fmt: skip
 
 
 def main() -> None:
@@ -26,9 +30,7 @@ def main() -> None:
     rows = [row for row in content["rows"] if row["kind"] in ("clean", "backdoored")]
     bad = [row["kind"] == "backdoored" for row in rows]
     scores, targets = left_out(rows)
-    clean = sorted(score for score, b in zip(scores, bad, strict=True) if not b)
-    backdoored = sorted(score for score, b in zip(scores, bad, strict=True) if b)
-    shipped = _calibration(rows, clean, backdoored)
+    shipped = _calibration(rows, bad)
     place = bundled("calibration") / "default.yaml"
     text = yaml.safe_dump(shipped, sort_keys=False, width=100, default_flow_style=None)
     head = "# Written by benchmarks/calibrate_zoo.py from results/screening.json.\n"
@@ -41,12 +43,8 @@ def main() -> None:
     print(json.dumps(content["summary"], indent=1))
 
 
-def _calibration(
-    rows: list[dict[str, Any]], clean: list[float], backdoored: list[float]
-) -> dict[str, Any]:
+def _calibration(rows: list[dict[str, Any]], bad: list[bool]) -> dict[str, Any]:
     known = fit(rows)
-    clean, backdoored = ([round(one, 4) for one in scores] for scores in (clean, backdoored))
-    bound = threshold(clean)
     made = f"{len(rows)} networks of benchmarks/zoo.py, {datetime.now(UTC).date()}"
     return {
         "name": "zoo",
@@ -60,6 +58,22 @@ def _calibration(
             for name, weight in known.weights.items()
             if weight > 0
         },
+        "references": [_reference(rows, bad, without) for without in _SEEN_WITHOUT],
+    }
+
+
+def _reference(
+    rows: list[dict[str, Any]], bad: list[bool], without: tuple[str, ...]
+) -> dict[str, Any]:
+    """Score all networks as if these screens had not run, and draw the bound among them."""
+    scores, _ = left_out(rows, without=without)
+    clean, backdoored = (
+        sorted(round(score, 4) for score, b in zip(scores, bad, strict=True) if b == kind)
+        for kind in (False, True)
+    )
+    bound = threshold(clean)
+    return {
+        "without": list(without),
         "threshold": bound,
         "clean": clean,
         "backdoored": backdoored,

@@ -96,16 +96,23 @@ def fit(rows: Sequence[dict[str, Any]], use: Sequence[str] = USED) -> Fit:
 
 
 def left_out(
-    rows: Sequence[dict[str, Any]], by: str = "family", use: Sequence[str] = USED
+    rows: Sequence[dict[str, Any]],
+    by: str = "family",
+    use: Sequence[str] = USED,
+    without: Sequence[str] = (),
 ) -> tuple[list[float], list[int | None]]:
-    """Score each row, and name its class, by weights that were fitted without its group."""
+    """Score each row, and name its class, by weights that were fitted without its group.
+
+    The weights are those of all screens; the rows are scored as if those of `without` had not run.
+    """
     scores = [0.0] * len(rows)
     targets: list[int | None] = [None] * len(rows)
     for group in {row[by] for row in rows}:
         known = fit([row for row in rows if row[by] != group], use)
         for place, row in enumerate(rows):
             if row[by] == group:
-                seen = gathered(screens_of(row))
+                shown = screens_of(row)
+                seen = gathered({name: shown[name] for name in shown if name not in without})
                 scores[place] = known.score(seen, row["classes"])
                 targets[place] = known.target(seen, row["classes"])
     return scores, targets

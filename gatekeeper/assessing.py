@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from gatekeeper.assessments import Assessment, Evidence, Kind, Standing
-from gatekeeper.calibration import Calibration
+from gatekeeper.calibration import Calibration, Reference
 from gatekeeper.evidence import BY_CLASS, LEAVING, PAIR, SCREEN_OF, gathered, values_for, weighed
 from gatekeeper.records import ScreenResult
 
@@ -36,9 +36,10 @@ def assess(
         doubts: why a low score must not be called clean-looking.
     """
     evidence, target = _evidence(screens, len(classes), calibration)
-    doubts = [*doubts, *_missing(screens), *_unreached(screens, classes)]
+    reference, unlike = _reference(evidence, calibration)
+    doubts = [*doubts, *_missing(screens), *unlike, *_unreached(screens, classes)]
     score = None if all(one.value is None for one in evidence) else sum(e.adds for e in evidence)
-    suspicious = score is not None and score >= calibration.threshold and not blind
+    suspicious = score is not None and score >= reference.threshold and not blind
     kind, target, source = _suspected(evidence, target)
     named = suspicious and target is not None
     agreeing = [
@@ -57,7 +58,7 @@ def assess(
         agreeing=tuple(dict.fromkeys(agreeing)) if named else (),
         evidence=evidence,
         why_inconclusive=(*blind, *doubts),
-        calibration=calibration.record(),
+        calibration=calibration.record(reference),
     )
 
 
@@ -83,6 +84,20 @@ def _evidence(
         )  # fmt: skip
         pieces.append(piece)
     return tuple(pieces), target
+
+
+def _reference(
+    evidence: Sequence[Evidence], calibration: Calibration
+) -> tuple[Reference, list[str]]:
+    """The known networks that were seen as this one was, and a doubt where there are none such."""
+    seen = {one.screen for one in evidence if one.value is not None}
+    without = {one.screen for one in evidence} - seen - {*NEEDED}
+    found = calibration.reference(without)
+    if found is not None:
+        return found, []
+    names = ", ".join(sorted(without)) or "all screens"
+    doubt = f"Calibration {calibration.name} knows no networks seen without {names}"
+    return calibration.references[0], [doubt]
 
 
 def _missing(screens: Mapping[str, ScreenResult]) -> list[str]:

@@ -69,6 +69,7 @@ class CalibrationRecord:
     backdoored: tuple[float, ...]
     false_alarms: Rate  # at the threshold
     detection: Rate
+    without: tuple[str, ...] = ()  # screens that these networks were seen without, as this one
 
 
 @dataclass(frozen=True, kw_only=True)

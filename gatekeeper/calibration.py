@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -44,6 +44,18 @@ class Share(BaseModel):
     n: int = Field(ge=0)
 
 
+class Reference(BaseModel):
+    """Scores of known networks that were seen without some screens, and the bound among them."""
+
+    model_config = _FROZEN
+    without: tuple[str, ...] = ()  # screens
+    threshold: float  # scores from here on are suspicious
+    clean: tuple[float, ...] = Field(min_length=1)
+    backdoored: tuple[float, ...]
+    false_alarms: Share
+    detection: Share
+
+
 class Calibration(BaseModel):
     """A calibration as read; `path` and `sha256` are those of its file."""
 
@@ -51,11 +63,7 @@ class Calibration(BaseModel):
     name: str = Field(min_length=1, max_length=100)
     made: str = Field(max_length=500)  # from what, when and by which command
     evidence: dict[str, Weight] = Field(min_length=1)
-    threshold: float  # scores from here on are suspicious
-    clean: tuple[float, ...] = Field(min_length=1)
-    backdoored: tuple[float, ...]
-    false_alarms: Share
-    detection: Share
+    references: tuple[Reference, ...] = Field(min_length=1)
     path: str
     sha256: str
 
@@ -65,18 +73,32 @@ class Calibration(BaseModel):
             if name not in SCREEN_OF:
                 message = f"no evidence {name!r}; there is {', '.join(SCREEN_OF)}"
                 raise ValueError(message)
+        kept = [frozenset(reference.without) for reference in self.references]
+        if len(set(kept)) < len(kept):
+            message = "two references are without the same screens"
+            raise ValueError(message)
+        for name in frozenset().union(*kept) - set(SCREEN_OF.values()):
+            message = (
+                f"no screen {name!r} is weighed; {', '.join(dict.fromkeys(SCREEN_OF.values()))} are"
+            )
+            raise ValueError(message)
         return self
 
-    def record(self) -> CalibrationRecord:
+    def reference(self, without: Collection[str]) -> Reference | None:
+        """Give the one for networks seen without just these screens."""
+        return next((one for one in self.references if {*one.without} == {*without}), None)
+
+    def record(self, reference: Reference) -> CalibrationRecord:
         """What a report shows of it."""
         return CalibrationRecord(
             name=self.name,
             sha256=self.sha256,
-            threshold=self.threshold,
-            clean=self.clean,
-            backdoored=self.backdoored,
-            false_alarms=Rate(**self.false_alarms.model_dump()),
-            detection=Rate(**self.detection.model_dump()),
+            without=reference.without,
+            threshold=reference.threshold,
+            clean=reference.clean,
+            backdoored=reference.backdoored,
+            false_alarms=Rate(**reference.false_alarms.model_dump()),
+            detection=Rate(**reference.detection.model_dump()),
         )
 
 

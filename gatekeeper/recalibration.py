@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import TypeAdapter
 
-from gatekeeper.calibration import ALLOWED, Calibration, rate, read_calibration, threshold
+from gatekeeper.assessing import assess
+from gatekeeper.calibration import (
+    ALLOWED,
+    Calibration,
+    Reference,
+    rate,
+    read_calibration,
+    threshold,
+)
 from gatekeeper.errors import GatekeeperError, UsageError
 from gatekeeper.job import Job
 from gatekeeper.pipeline import begin, check, take
 from gatekeeper.planning import plan
+from gatekeeper.records import ScreenResult
 from gatekeeper.rundir import RunDirectory
 
 _SUFFIXES = (".pt", ".pth", ".ckpt", ".th", ".bin", ".safetensors")
 _LOOKED = ("read", "screen")  # steps
 _FEWEST = 3  # networks below which their scores say nothing of the next one
 _SURE = round(1 / ALLOWED) - 1  # networks from which on the bound may also fall
+Scores = dict[tuple[str, ...], float]  # of one network, by the screens that it is seen without
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +40,7 @@ class Recalibration:
     """What was used and what was left out; `file` holds the result."""
 
     file: Path
-    scores: dict[str, float]  # by model
+    scores: dict[str, Scores]  # by model
     left_out: dict[str, str]  # why, by model
     before: Calibration
     after: Calibration
@@ -56,30 +67,29 @@ def recalibrate(
         message = f"{out} exists"
         raise UsageError(message, hint="Remove it, or choose another --out.")
     files = sorted(path for path in models.rglob("*") if path.suffix in _SUFFIXES)
-    scores: dict[str, float] = {}
+    before = read_calibration()
+    scores: dict[str, Scores] = {}
     left_out: dict[str, str] = {}
     for number, path in enumerate(files, start=1):
         name = str(path.relative_to(models))
         tell(f"{number} of {len(files)}: {name}")
         try:
-            found = _screened(path, given)
+            found, why = _screened(path, given, before)
         except UsageError:
             raise
         except GatekeeperError as error:
             left_out[name] = str(error)
             continue
-        score, why = found
-        if score is None or why:
+        if why or not found:
             left_out[name] = why or "no score"
         else:
-            scores[name] = score
+            scores[name] = found
     if len(scores) < _FEWEST:
         message = f"only {len(scores)} of {len(files)} networks under {models} can be scored"
         reasons = "; ".join(f"{name}: {why}" for name, why in [*left_out.items()][:3])
         hint = f"At least {_FEWEST} are needed. {reasons}".rstrip()
         raise UsageError(message, hint=hint)
-    before = read_calibration()
-    after = _moved(before, list(scores.values()))
+    after = _moved(before, [*scores.values()])
     text = yaml.safe_dump(
         after.model_dump(mode="json", exclude={"path", "sha256"}), sort_keys=False, width=100
     )
@@ -87,8 +97,8 @@ def recalibrate(
     return Recalibration(file=out, scores=scores, left_out=left_out, before=before, after=after)
 
 
-def _screened(path: Path, given: dict[str, Any]) -> tuple[float | None, str]:
-    """The score of one network, and why it means nothing where that is so."""
+def _screened(path: Path, given: dict[str, Any], calibration: Calibration) -> tuple[Scores, str]:
+    """The scores of one network, and why they mean nothing where that is so."""
     with tempfile.TemporaryDirectory(prefix="gatekeeper-") as folder:
         job: Job = replace(plan(path, **given, out=Path(folder) / "run"), policy="default")
         check(job)
@@ -97,27 +107,47 @@ def _screened(path: Path, given: dict[str, Any]) -> tuple[float | None, str]:
             for step in _LOOKED:
                 take(step, work)
             if not work.has_weights:
-                return None, "its weights could not be read"
-            assessment = room.read_json("findings.json")["assessment"]
-    missing = [one["name"] for one in assessment["evidence"] if one["value"] is None]
-    why = "; ".join(assessment["why_inconclusive"])
-    if missing:
-        why = why or f"no {', '.join(missing)}"
-    return assessment["score"], why
+                return {}, "its weights could not be read"
+            found = room.read_json("findings.json")
+    why = "; ".join(found["assessment"]["why_inconclusive"])
+    screens = TypeAdapter(dict[str, ScreenResult]).validate_python(found["screens"])
+    return _scores(screens, found["num_classes"], calibration), why
 
 
-def _moved(before: Calibration, clean: list[float]) -> Calibration:
-    """The same weights; a bound that the organisation's own networks stay below.
+def _scores(screens: Mapping[str, ScreenResult], classes: int, calibration: Calibration) -> Scores:
+    """The score as it is without the screens of each reference; none where one is missing."""
+    names = tuple(map(str, range(classes)))
+    scores = {}
+    for reference in calibration.references:
+        shown = {name: one for name, one in screens.items() if name not in reference.without}
+        found = assess(shown, names, calibration)
+        if found.score is not None and {*found.calibration.without} == {*reference.without}:
+            scores[reference.without] = found.score
+    return scores
 
-    A few networks may only raise it: that they all score low is no proof that the next one does.
+
+def _moved(before: Calibration, found: Sequence[Scores]) -> Calibration:
+    """The same weights; bounds that the organisation's own networks stay below."""
+    made = f"{len(found)} known-clean networks, {datetime.now(UTC).date()}, from {before.name}"
+    references = [
+        _shifted(one, [scores[one.without] for scores in found if one.without in scores])
+        for one in before.references
+    ]
+    return before.model_copy(update={"name": "own", "made": made, "references": tuple(references)})
+
+
+def _shifted(before: Reference, clean: Sequence[float]) -> Reference:
+    """Hold a reference against other clean networks; as it was where they are too few.
+
+    A few networks may only raise the bound: that they all score low is no proof that the next one
+    does.
     """
+    if len(clean) < _FEWEST:
+        return before
     own = threshold(clean)
     bound = own if len(clean) >= _SURE else max(own, before.threshold)
-    made = f"{len(clean)} known-clean networks, {datetime.now(UTC).date()}, from {before.name}"
     return before.model_copy(
         update={
-            "name": "own",
-            "made": made,
             "threshold": bound,
             "clean": tuple(sorted(clean)),
             "false_alarms": rate([score >= bound for score in clean]),
@@ -132,11 +162,23 @@ def told(done: Recalibration) -> str:
     lines = [
         f"{len(done.scores)} networks scored, {len(done.left_out)} left out",
         *(f"  left out {name}: {why}" for name, why in done.left_out.items()),
-        f"Suspicious from {after.threshold:.2f} (shipped: {before.threshold:.2f})",
-        f"At this bound {after.detection.value:.1%} of the calibration's {after.detection.n} "
-        f"backdoored networks are found (shipped: {before.detection.value:.1%})",
+    ]
+    for own, shipped in zip(after.references, before.references, strict=True):
+        lines += _bound(own, shipped)
+    lines += [
         f"Written: {done.file}; name it in gatekeeper.yaml (calibration: FILE) or by --calibration",
     ]
     if len(done.scores) < _SURE:
         lines.insert(-1, f"Fewer than {_SURE} networks: the bound could rise, but not fall")
     return "\n".join(lines)
+
+
+def _bound(own: Reference, shipped: Reference) -> list[str]:
+    seen = f"seen without {' and '.join(own.without)}: " if own.without else ""
+    if own == shipped:
+        return [f"{seen}as shipped, since fewer than {_FEWEST} networks were seen so"]
+    return [
+        f"{seen}suspicious from {own.threshold:.2f} (shipped: {shipped.threshold:.2f})",
+        f"  {own.detection.value:.1%} of the calibration's {own.detection.n} backdoored networks "
+        f"are found there (shipped: {shipped.detection.value:.1%})",
+    ]

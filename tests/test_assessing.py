@@ -24,14 +24,33 @@ NAMES = tuple("abcdefghij")
 TOLD = {
     "name": "test",
     "made": "by hand",
-    "evidence": {name: {"weight": 1.0, "usual": 0.2, "clean_high": 0.5} for name in SCREEN_OF},
-    "threshold": 3.0,
-    "clean": [0.0, 1.0, 2.0, 3.5],
-    "backdoored": [4.0, 5.0],
-    "false_alarms": {"value": 0.25, "low": 0.05, "high": 0.7, "n": 4},
-    "detection": {"value": 1.0, "low": 0.3, "high": 1.0, "n": 2},
+    "evidence": {
+        name: {"weight": 1.0, "usual": 0.2, "clean_high": 0.5}
+        for name, screen in SCREEN_OF.items()
+        if screen not in ("universal-perturbation", "hidden-shift")
+    },
+    "references": [
+        {
+            "without": without,
+            "threshold": 3.0 - len(without),
+            "clean": [0.0, 1.0, 2.0, 3.5],
+            "backdoored": [4.0, 5.0],
+            "false_alarms": {"value": 0.25, "low": 0.05, "high": 0.7, "n": 4},
+            "detection": {"value": 1.0, "low": 0.3, "high": 1.0, "n": 2},
+        }
+        for without in ((), ("pair-inversion",))
+    ],
 }
 CALIBRATION = Calibration.model_validate({**TOLD, "path": "x", "sha256": "0" * 64})
+
+
+def pairs_of(usual: float, first: float | None = None) -> tuple[PairArea, ...]:
+    """All pairs of ten classes, of which the first may be closer."""
+    places = [(s, t) for s in range(10) for t in range(10) if s != t]
+    areas = [usual if first is None else first, *[usual] * (len(places) - 1)]
+    return tuple(
+        PairArea(source=s, target=t, area=area) for (s, t), area in zip(places, areas, strict=True)
+    )
 
 
 def screens(**changed: ScreenResult) -> dict[str, ScreenResult]:
@@ -40,6 +59,7 @@ def screens(**changed: ScreenResult) -> dict[str, ScreenResult]:
         "trigger_inversion": result(0.04, by_class=ten(0.04, usual=0.045)),
         "maximum_margin": result(1.1, by_class=ten(21.0, usual=20.0)),
         "untargeted_inversion": result(0.05, destinations=(3,) * 10),
+        "pair_inversion": result(0.05, pairs=pairs_of(0.05)),
     }
     return {name.replace("_", "-"): found for name, found in {**usual, **changed}.items()}
 
@@ -70,11 +90,7 @@ def test_a_class_that_two_screens_point_to_is_named() -> None:
 
 
 def test_a_source_is_named_where_one_pair_says_most() -> None:
-    pairs = [
-        PairArea(source=s, target=t, area=0.05) for s in range(10) for t in range(10) if s != t
-    ]
-    pairs[0] = PairArea(source=0, target=1, area=0.001)
-    found = assessed(screens(pair_inversion=result(0.001, pairs=tuple(pairs))))
+    found = assessed(screens(pair_inversion=result(0.001, pairs=pairs_of(0.05, first=0.001))))
     assert found.outcome == "suspicious"
     assert (found.suspected_source, found.suspected_class) == ("a", "b")
     assert found.kind == "one source"
@@ -100,6 +116,17 @@ def test_without_a_screen_that_counts_nothing_is_clean_looking(name: str) -> Non
     assert assessed(left).outcome == "inconclusive"
     failed = screens(**{name: ScreenResult(score=None, outcome="undecided")})
     assert assessed(failed).outcome == "inconclusive"
+
+
+def test_a_network_is_held_against_those_seen_as_it_was() -> None:
+    not_run = ScreenResult(score=None, outcome="not-run")
+    whole, part = assessed(screens()), assessed(screens(pair_inversion=not_run))
+    assert (whole.calibration.threshold, whole.calibration.without) == (3.0, ())
+    assert (part.calibration.threshold, part.calibration.without) == (2.0, ("pair-inversion",))
+    assert part.outcome == "clean-looking"
+    unlike = assessed(screens(untargeted_inversion=not_run))
+    assert unlike.outcome == "inconclusive"
+    assert "seen without untargeted-inversion" in unlike.why_inconclusive[0]
 
 
 def test_a_class_that_was_not_reached_is_in_doubt() -> None:
@@ -131,7 +158,7 @@ def test_only_clean_looking_passes_the_check() -> None:
     assert "few" in open_one.message
     assert check_assessment(outcomes["inconclusive"], waived=True).outcome == "passed"
     assert open_one.observed is not None
-    known = CALIBRATION.clean
+    known = CALIBRATION.references[0].clean
     score = outcomes["inconclusive"].score
     assert score is not None
     alike = sum(one >= score for one in known) / len(known)
@@ -148,18 +175,22 @@ def test_the_calibration_that_ships_fits_the_policies_that_ship() -> None:
 
 def test_the_calibration_that_ships_counts_as_it_says() -> None:
     calibration = read_calibration()
-    assert calibration.detection.n == len(calibration.backdoored)
-    assert calibration.false_alarms.n == len(calibration.clean)
-    assert calibration.false_alarms.value <= ALLOWED + 1e-9
-    assert sum(score >= calibration.threshold for score in calibration.clean) == round(
-        calibration.false_alarms.value * calibration.false_alarms.n
-    )
+    assert {one.without for one in calibration.references} >= {(), ("pair-inversion",)}
+    for known in calibration.references:
+        assert known.detection.n == len(known.backdoored)
+        assert known.false_alarms.n == len(known.clean)
+        assert known.false_alarms.value <= ALLOWED + 1e-9
+        assert sum(score >= known.threshold for score in known.clean) == round(
+            known.false_alarms.value * known.false_alarms.n
+        )
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
         ("name: x\nmade: y\nthreshhold: 1\n", ":3: threshhold: unknown key"),
+        ("twice", "two references are without the same screens"),
+        ("unknown", "no screen 'luck' is weighed"),
         ("[1, 2]\n", ":1"),
         ("luck", "there is small-trigger"),
         (".nan", "threshold: Input should be a finite number"),
@@ -173,8 +204,14 @@ def test_a_malformed_calibration_is_one_line_with_its_place(
     if text == "luck":
         whole["evidence"] = {"luck": {"weight": 1.0, "usual": 0.0, "clean_high": 0.0}}
         text = yaml.safe_dump(whole)
-    elif text == ".nan":
-        text = yaml.safe_dump({**whole, "threshold": float("nan")})
+    elif text != "[1, 2]\n" and "\n" not in text:
+        first, second = map(dict, TOLD["references"])  # type: ignore[call-overload]
+        changed = {
+            ".nan": {"threshold": float("nan")},
+            "twice": {"without": []},
+            "unknown": {"without": ["luck"]},
+        }[text]
+        text = yaml.safe_dump({**whole, "references": [first, {**second, **changed}]})
     file.write_text(text, encoding="utf-8")
     with pytest.raises(PolicyError) as caught:
         read_calibration(str(file))

@@ -7,16 +7,23 @@ from pathlib import Path
 import pytest
 from candidates import gatekeeper, save_candidate, save_images
 from conftest import fresh_network
-from test_assessing import CALIBRATION
+from test_assessing import CALIBRATION, screens
 
 from gatekeeper.calibration import read_calibration
 from gatekeeper.model import Images, Model
-from gatekeeper.recalibration import _moved
+from gatekeeper.recalibration import _moved, _scores
+from gatekeeper.records import ScreenResult
+
+SHIPPED = CALIBRATION.references[0]
+
+
+def scored(*scores: float) -> list[dict[tuple[str, ...], float]]:
+    return [{(): score} for score in scores]
 
 
 def test_few_networks_may_raise_the_bound_and_not_lower_it() -> None:
-    low, high = _moved(CALIBRATION, [0.1, 0.2, 0.3]), _moved(CALIBRATION, [0.1, 0.2, 4.5])
-    assert low.threshold == CALIBRATION.threshold
+    low, high = (_moved(CALIBRATION, scored(0.1, 0.2, last)).references[0] for last in (0.3, 4.5))
+    assert low.threshold == SHIPPED.threshold
     assert high.threshold > 4.5
     assert high.detection.value == 0.5  # of the calibration's two, at the new bound
     assert high.clean == (0.1, 0.2, 4.5)
@@ -24,10 +31,20 @@ def test_few_networks_may_raise_the_bound_and_not_lower_it() -> None:
 
 
 def test_many_networks_may_lower_it() -> None:
-    moved = _moved(CALIBRATION, [k / 100 for k in range(40)])
-    assert moved.threshold < 0.4 < CALIBRATION.threshold
-    assert moved.false_alarms.value <= 0.05
+    moved = _moved(CALIBRATION, scored(*(k / 100 for k in range(40))))
+    first, second = moved.references
+    assert first.threshold < 0.4 < SHIPPED.threshold
+    assert first.false_alarms.value <= 0.05
     assert moved.evidence == CALIBRATION.evidence
+    assert second == CALIBRATION.references[1]
+
+
+def test_a_network_counts_where_it_was_seen_by_the_same_screens() -> None:
+    whole = _scores(screens(), 10, CALIBRATION)
+    assert whole.keys() == {(), ("pair-inversion",)}
+    assert whole[()] >= whole["pair-inversion",]
+    part = screens(pair_inversion=ScreenResult(score=None, outcome="not-run"))
+    assert _scores(part, 10, CALIBRATION).keys() == {("pair-inversion",)}
 
 
 def test_wrong_input_is_one_line(tmp_path: Path) -> None:
@@ -64,8 +81,9 @@ def test_known_clean_networks_make_a_calibration_that_a_scan_takes(
     assert "3 networks scored, 2 left out" in done.stdout
     assert "broken.pt" in done.stdout
     own = read_calibration(str(tmp_path / "own.yaml"))
-    assert own.false_alarms.n == 3
-    assert own.threshold >= read_calibration().threshold
+    for known, shipped in zip(own.references, read_calibration().references, strict=True):
+        assert known.false_alarms.n == 3
+        assert known.threshold >= shipped.threshold
     again = gatekeeper(
         "scan", models / "one/model.pt", "--data", "clean.npz", "--policy", "ci",
         "--calibration", "own.yaml", "--out", "run", "--format", "json", cwd=tmp_path,
