@@ -182,7 +182,18 @@ def _rate(rate: dict[str, Any]) -> str:
     return f"{100 * rate['value']:.1f} % | {low} to {high} | {rate['n']} |"
 
 
+def screening_time(result: dict[str, Any]) -> list[str]:
+    """Seconds by network and screen, and their sums."""
+    lines = [", ".join(f"`{name}` {value}" for name, value in result["summary"].items()), ""]
+    lines += ["| network | screen | median seconds |", "|" + " --- |" * 3]
+    names = ("network", "screen", "seconds")
+    return lines + [
+        "| " + " | ".join(str(row[name]) for name in names) + " |" for row in result["rows"]
+    ]
+
+
 TABLES = {
+    "screening-time": screening_time,
     "screening": screening,
     "speed": speed,
     "scan": scan,

@@ -119,6 +119,7 @@ def keep(fresh: dict[str, Any]) -> None:
     """Put a row in its place, also where another part of the run does so at the same time."""
     with PATH.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        fresh["environment"] = environment()
         rows = {entry["member"]: entry for entry in done()} | {fresh["member"]: fresh}
         content = {"rows": [*rows.values()], "environment": environment(), "command": COMMAND}
         partial = PATH.with_suffix(".partial")
