@@ -121,12 +121,18 @@ def scan(model: Path, form: str, resume: bool, prefect: bool, quiet: bool, **giv
 
 @cli.command()
 @click.argument("paths", type=_EXISTING, nargs=-1, required=True)
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text")
-def inspect(paths: tuple[Path, ...], form: str) -> int:
+@click.option("--format", "form", type=click.Choice(["text", "json", "sarif"]), default="text")
+@click.option(
+    "--accept-weak-quarantine",
+    is_flag=True,
+    help="Look also where the kernel confines the child that looks by too little.",
+)
+def inspect(paths: tuple[Path, ...], form: str, accept_weak_quarantine: bool) -> int:
     """Check files or folders statically; nothing is parsed by torch, nothing runs."""
-    from gatekeeper.inspection import inspect_all, tell_inspections
+    from gatekeeper.inspection import inspect_all
+    from gatekeeper.inspection_formats import tell_inspections
 
-    inspected = inspect_all(paths)
+    inspected = inspect_all(paths, accept_weak=accept_weak_quarantine)
     say(tell_inspections(inspected, form))
     return inspected.exit_code
 

@@ -1,20 +1,20 @@
-"""Static checks of many files: no torch, nothing parsed, nothing run, one line each."""
+"""Static checks of many files at once: no torch, nothing run, one line each."""
 
 from __future__ import annotations
 
-import json
 import os
+import threading
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from gatekeeper.candidate.inspect import Inspection, inspect
+from gatekeeper.candidate.inspect import Inspection, Inspector
 from gatekeeper.errors import CandidateError
-from gatekeeper.foreign_text import visible
-from gatekeeper.records import to_dict
-from gatekeeper.rules import BLOCKING, RULES
+from gatekeeper.rules import BLOCKING
 
+_MOST_AT_ONCE = 8  # children, whatever the number of cores
 # A file of these that is no model is broken, or something else in disguise.
 _MODEL_SUFFIXES = frozenset(
     {".pt", ".pth", ".ckpt", ".th", ".bin", ".tar", ".pkl", ".pickle", ".safetensors", ".onnx",
@@ -55,15 +55,32 @@ class InspectedFiles:
         return 3 if "unreadable" in states or not states else 0
 
 
-def inspect_all(paths: Iterable[Path]) -> InspectedFiles:
-    """Inspect files, and every file below folders; there, what is no model is only counted."""
+def inspect_all(paths: Iterable[Path], *, accept_weak: bool = False) -> InspectedFiles:
+    """Inspect files, and every file below folders; there, what is no model is only counted.
+
+    Each thread has a child of its own, so files are looked at side by side.
+
+    Raises:
+        RunDirectoryError: the machine has no room for another process.
+    """
+    asked = list(_files(paths))
+    own = threading.local()
     kept, passed_over = [], 0
-    for path, named in _files(paths):
-        file = _inspect(path)
-        if named or _concerns_models(file):
-            kept.append(file)
-        else:
-            passed_over += 1
+    with ExitStack() as children:
+
+        def look(path: Path) -> Inspected:
+            if not hasattr(own, "inspector"):
+                own.inspector = children.enter_context(Inspector(accept_weak=accept_weak))
+            return _inspected(path, own.inspector)
+
+        most = min(_MOST_AT_ONCE, os.cpu_count() or 1, max(1, len(asked)))
+        with ThreadPoolExecutor(most) as threads:
+            done = threads.map(look, [path for path, _ in asked])
+            for (_, named), file in zip(asked, done, strict=True):
+                if named or _concerns_models(file):
+                    kept.append(file)
+                else:
+                    passed_over += 1
     return InspectedFiles(files=tuple(kept), passed_over=passed_over)
 
 
@@ -72,16 +89,6 @@ def _concerns_models(file: Inspected) -> bool:
     if file.inspection is None or Path(file.path).suffix.lower() in _MODEL_SUFFIXES:
         return True
     return file.state != "unreadable" or file.inspection.artifact.kind != "unknown"
-
-
-def tell_inspections(inspected: InspectedFiles, form: str) -> str:
-    """Write the result as `text` or `json`."""
-    if form == "json":
-        return json.dumps([_as_dict(file) for file in inspected.files], indent=2)
-    lines = [line for file in inspected.files for line in _lines(file)]
-    if inspected.passed_over:
-        lines.append(f"{inspected.passed_over} other files are no models, and were passed over.")
-    return "\n".join(lines) or "No file was found, so nothing was checked."
 
 
 def _files(paths: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
@@ -107,40 +114,12 @@ def _below(folder: Path) -> Iterator[Path]:
     yield from map(Path, closed)
 
 
-def _inspect(path: Path) -> Inspected:
+def _inspected(path: Path, inspector: Inspector) -> Inspected:
     try:
-        inspection = inspect(path)
+        inspection = inspector.inspect(path)
     except CandidateError as error:
         return Inspected(path=str(path), inspection=None, trouble=f"{error}. {error.hint}")
     trouble = f"{inspection.unreadable.rstrip('.')}. {inspection.hint}".strip()
     return Inspected(
         path=str(path), inspection=inspection, trouble=trouble if inspection.unreadable else ""
     )
-
-
-def _lines(file: Inspected) -> Iterator[str]:
-    if file.inspection is None:
-        yield visible(f"{file.state:10} {file.path}: {file.trouble}")
-        return
-    artifact = file.inspection.artifact
-    yield visible(
-        f"{file.state:10} {file.path}  {artifact.kind}  {artifact.bytes} bytes  {artifact.sha256}"
-    )
-    if file.trouble:
-        yield visible(f"           {file.trouble}")
-    for finding in file.inspection.findings:
-        where = f" [{finding.member} @ {finding.offset}]" if finding.member else ""
-        yield visible(f"           {finding.severity}: {finding.rule_id}: {finding.message}{where}")
-        if finding.rule_id in RULES:
-            yield f"           {RULES[finding.rule_id].remedy}"
-
-
-def _as_dict(file: Inspected) -> dict[str, Any]:
-    inspection = file.inspection
-    return {
-        "path": file.path,
-        "state": file.state,
-        "trouble": file.trouble,
-        "artifact": to_dict(inspection.artifact) if inspection else None,
-        "findings": [to_dict(finding) for finding in inspection.findings] if inspection else [],
-    }

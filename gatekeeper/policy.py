@@ -100,6 +100,7 @@ class Policy(BaseModel):
     purify: Purify = Purify()
     verify: Verify = Verify()
     accept_hardened: bool = Field(default=True, strict=True)
+    accept_weak_quarantine: bool = Field(default=False, strict=True)
     require: dict[str, Bound]
     forbid: tuple[str, ...] = ("code-execution", "non-finite-weights")
     min_samples: int = Field(default=500, ge=1, strict=True)

@@ -1,51 +1,80 @@
-"""The quarantine child: gives up its rights, parses one file, writes safetensors.
+"""The quarantine child: gives up its rights, then looks at files or parses one.
 
-Run as a script with two inherited descriptors: the candidate to read, the file to write. It
-prints one line of JSON. By the time it reads the first foreign byte it can open no file and no
-connection, and its memory, time and output are capped.
+Run as a script with an inherited socket, over which it gets descriptors and tells what it saw, a
+line of JSON each. By the time it is sent the first foreign byte it can open no file and no
+connection, start nothing, and its memory, time and output are capped.
 """
 
 from __future__ import annotations
 
+import encodings.ascii
 import encodings.cp437
-import encodings.latin_1  # noqa: F401 - zip names and old pickles need them
+import encodings.latin_1
+import encodings.raw_unicode_escape
+import encodings.unicode_escape  # noqa: F401 - names and old pickles need them
 import errno
 import json
 import mmap
 import os
 import shutil
+import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-# Imported before the rights go: nothing can be opened afterwards.
-from gatekeeper.candidate import confinement, safetensors_file, state, torchfile
-from gatekeeper.candidate.archive import ArchiveError
+from gatekeeper.candidate import confinement
 
+Answer = dict[str, Any]
 # A machine that is too small or broken says nothing about the candidate.
 _MACHINE = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}
     | {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
 )
+_QUESTION = 65_536  # bytes
+LOOK = "look"
 
 
-def parse(source: BinaryIO, out: BinaryIO, kind: str, key: str | None) -> dict[str, Any]:
-    """Parse `source` and write its tensors to `out`; what goes wrong comes back as words."""
-    size = source.seek(0, 2)
-    if kind == "safetensors":
-        safetensors_file.check(source)
+def looker() -> Callable[..., Answer]:
+    """Import what a look at any file needs; nothing can be opened afterwards."""
+    from picklescan import scanner  # noqa: F401 - `look` asks it later
+
+    from gatekeeper.candidate.look import Seen, look
+    from gatekeeper.records import to_dict
+
+    def answer(source: BinaryIO) -> Answer:
+        seen = Seen()
+        kind = look(source, seen)
+        return {
+            "kind": kind, "findings": [to_dict(one) for one in seen.findings],
+            "unreadable": seen.unreadable, "hint": seen.hint, "members": seen.members,
+        }  # fmt: skip
+
+    return answer
+
+
+def parser(kind: str) -> Callable[..., Answer]:
+    """Import what parsing a file of this kind needs; nothing can be opened afterwards."""
+    from gatekeeper.candidate import safetensors_file, state, torchfile
+
+    def answer(source: BinaryIO, out: BinaryIO, key: str | None) -> Answer:
+        size = source.seek(0, 2)
+        if kind == "safetensors":
+            safetensors_file.check(source)
+            source.seek(0)
+            shutil.copyfileobj(source, out, 1 << 20)
+            return {"key": None, "prefix": ""}
+        # The map stays open until the process ends: the tensors are views of it.
+        mapped = mmap.mmap(source.fileno(), size, access=mmap.ACCESS_READ)
         source.seek(0)
-        shutil.copyfileobj(source, out, 1 << 20)
-        return {"key": None, "prefix": ""}
-    # The map stays open until the process ends: the tensors are views of it.
-    mapped = mmap.mmap(source.fileno(), size, access=mmap.ACCESS_READ)
-    source.seek(0)
-    read = {"torch-zip": torchfile.read_zip, "torch-legacy": torchfile.read_legacy}[kind]
-    loaded, big = read(source, mapped)
-    tensors, found, prefix = state.find_state(loaded, key)
-    state.write_safetensors(tensors, out, swap=big, most=4 * size + (1 << 20))
-    return {"key": found, "prefix": prefix}
+        read = {"torch-zip": torchfile.read_zip, "torch-legacy": torchfile.read_legacy}[kind]
+        loaded, big = read(source, mapped)
+        tensors, found, prefix = state.find_state(loaded, key)
+        state.write_safetensors(tensors, out, swap=big, most=4 * size + (1 << 20))
+        return {"key": found, "prefix": prefix}
+
+    return answer
 
 
 def fault(error: OSError, size: int) -> str:
@@ -58,29 +87,50 @@ def fault(error: OSError, size: int) -> str:
     return "environment" if machines else "unsupported"
 
 
-def main() -> None:
-    """Confine this process, then parse."""
-    source_fd, out_fd, kind, key, size = sys.argv[1:6]
-    protections = confinement.confine(int(size))
+def told(work: Callable[[], Answer], size: int) -> Answer:
+    """Do the work; what goes wrong comes back as words."""
     try:
-        with os.fdopen(int(source_fd), "rb") as source, os.fdopen(int(out_fd), "wb") as out:
-            answer = parse(source, out, kind, key or None)
-            out.flush()
-    except torchfile.MalformedError as error:
-        answer = {"malformed": str(error)[:500]}
-    except (
-        torchfile.UnsupportedError,
-        ArchiveError,
-        safetensors_file.SafetensorsError,
-    ) as error:
-        answer = {"unsupported": str(error)[:500]}
+        return work()
     except MemoryError:
-        answer = {"unsupported": "it needs more memory than the quarantine gives"}
+        return {"unsupported": "it needs more memory than the quarantine gives"}
     except OSError as error:
-        answer = {fault(error, int(size)): f"{error.strerror or error}"[:500]}
+        return {fault(error, size): f"{error.strerror or error}"[:500]}
     except Exception as error:
-        answer = {"unsupported": f"it cannot be parsed ({type(error).__name__}: {error})"[:500]}
-    print(json.dumps(answer | {"protections": protections}))  # noqa: T201 - its answer
+        # Matched by name, as each kind of file has its own errors, which not every child imports.
+        name, words = type(error).__name__, f"{error}"[:500]
+        if name == "MalformedError":
+            return {"malformed": words}
+        if name in ("UnsupportedError", "ArchiveError", "SafetensorsError"):
+            return {"unsupported": words}
+        return {"unsupported": f"it cannot be parsed ({name}: {words})"}
+
+
+def serve(channel: socket.socket, work: Callable[..., Answer], size: int) -> None:
+    """Answer one question after another until there are no more."""
+    while True:
+        question, descriptors, _, _ = socket.recv_fds(channel, _QUESTION, 2)
+        if not question:
+            return
+        given = json.loads(question)
+        modes = ("rb", "wb")[: len(descriptors)]
+        files = [os.fdopen(one, mode) for one, mode in zip(descriptors, modes, strict=True)]
+        answer = told(lambda: work(*files, **given), size)  # noqa: B023 - called at once
+        for file in files:
+            try:
+                file.close()
+            except OSError as error:  # what was written last found no room
+                answer = {fault(error, size): f"{error.strerror or error}"}
+        channel.sendall(json.dumps(answer).encode() + b"\n")
+
+
+def main() -> None:
+    """Confine this process, say how, then serve."""
+    descriptor, kind, size = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    work = looker() if kind == LOOK else parser(kind)
+    channel = socket.socket(fileno=descriptor)
+    protections = confinement.confine(size, lasting=kind == LOOK)
+    channel.sendall(json.dumps({"protections": protections}).encode() + b"\n")
+    serve(channel, work, size)
 
 
 if __name__ == "__main__":

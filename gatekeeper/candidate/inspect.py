@@ -1,6 +1,7 @@
 """Static inspection: the kind of file, its digest, and what it would do if it were loaded.
 
-Nothing is parsed by torch, nothing is imported, nothing runs. Unparsed is never clean.
+The digest is taken here; a quarantine child looks at the bytes meanwhile. Nothing is parsed by
+torch, nothing is imported, nothing runs. Unparsed is never clean.
 """
 
 from __future__ import annotations
@@ -12,15 +13,20 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, cast
+from types import TracebackType
+from typing import Any, BinaryIO, cast, get_args
 
 from gatekeeper.candidate.kinds import UNREADABLE
-from gatekeeper.candidate.look import Seen, look
+from gatekeeper.candidate.quarantine import LOOK, Quarantine, QuarantineError
 from gatekeeper.errors import CandidateError, RunDirectoryError
-from gatekeeper.records import Artifact, Finding
+from gatekeeper.records import Artifact, Finding, Severity
+from gatekeeper.rules import RULES
 
+_SEVERITIES = get_args(Severity)
+_TOLD = ("rule_id", "severity", "message", "member", "offset")  # by a child, of a finding
+_LONGEST = 4000  # characters of a text that a child may tell
 _PIECE = 1 << 18  # bytes: they stay in the processor's cache
 
 
@@ -33,19 +39,138 @@ class Inspection:
     unreadable: str = ""
     hint: str = ""
     members: int = 0
+    protections: tuple[str, ...] = ()  # of the child that looked
 
 
-def inspect(path: Path) -> Inspection:
-    """Inspect the file at `path`, opened once.
+class Inspector:
+    """Inspects one file after another through one child; a new one where the old one ended.
 
     Raises:
-        CandidateError: no regular file, or it cannot be opened or read.
+        RunDirectoryError: the machine has no room for another process.
     """
-    with _open(path) as stream:
-        try:
-            return inspect_stream(stream, str(path))
-        except OSError as error:
-            raise _unread(path, error) from None
+
+    def __init__(self, *, accept_weak: bool = False) -> None:
+        """Start no child before there is a file to look at."""
+        self._accept_weak = accept_weak
+        self._child: Quarantine | None = None
+
+    def __enter__(self) -> Inspector:
+        """Give it."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        """End the child."""
+        if self._child is not None:
+            self._child.close()
+
+    def start(self) -> Quarantine:
+        """Give a child that is ready to look.
+
+        Raises:
+            QuarantineError: it is confined by too little, or ended at once.
+        """
+        if self._child is not None and self._child.ended:
+            self._child.close()
+            self._child = None
+        if self._child is None:
+            self._child = Quarantine(LOOK, accept_weak=self._accept_weak)
+        return self._child
+
+    def inspect(self, path: Path) -> Inspection:
+        """Inspect the file at `path`, opened once.
+
+        Raises:
+            CandidateError: no regular file, it cannot be opened or read, or it changed meanwhile.
+        """
+        with _open(path) as stream:
+            try:
+                before = _state(stream)
+                inspection = self.inspect_stream(stream, str(path))
+                if _state(stream) != before:
+                    message = f"{path} changed while it was inspected"
+                    raise CandidateError(message, hint="Inspect a copy that nobody writes to.")
+            except OSError as error:
+                raise _unread(path, error) from None
+        return inspection
+
+    def inspect_stream(self, stream: BinaryIO, path: str) -> Inspection:
+        """Inspect an open regular file from its beginning."""
+        size = stream.seek(0, 2)
+        # Hashing leaves the interpreter to the child's start and answer.
+        with ThreadPoolExecutor(1) as aside:
+            hashed = aside.submit(_sha256, stream.fileno())
+            protections: tuple[str, ...] = ()
+            try:
+                child = self.start()
+                protections = child.protections
+                seen = _checked(child.ask({}, stream), protections)
+            except QuarantineError as error:
+                protections = protections or error.protections
+                seen = _Seen(kind="unreadable", unreadable=str(error), hint=error.hint)
+            digest = hashed.result()
+        if not seen.unreadable and seen.kind in UNREADABLE:
+            reason, hint = UNREADABLE[seen.kind]
+            seen = replace(seen, unreadable=reason, hint=hint)
+        return Inspection(
+            artifact=Artifact(path=path, kind=seen.kind, sha256=digest, bytes=size),
+            findings=seen.findings,
+            unreadable=seen.unreadable,
+            hint=seen.hint,
+            members=seen.members,
+            protections=protections,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Seen:
+    """What the child says it saw."""
+
+    kind: str
+    findings: tuple[Finding, ...] = ()
+    unreadable: str = ""
+    hint: str = ""
+    members: int = 0
+
+
+def _checked(answer: dict[str, Any], protections: tuple[str, ...]) -> _Seen:
+    """Take nothing from a child's answer that an honest one could not say."""
+    try:
+        findings = tuple(
+            Finding(screen="inspect", **{name: one[name] for name in _TOLD})
+            for one in answer["findings"]
+        )
+        seen = _Seen(**{**answer, "findings": findings})
+        honest = all(map(_is_honest, findings)) and type(seen.members) is int
+        honest &= all(map(_is_text, (seen.kind, seen.unreadable, seen.hint)))
+    except (KeyError, TypeError):
+        honest = False
+    if not honest:
+        message = "the quarantine's answer is damaged"
+        raise QuarantineError(message, protections=protections)
+    return seen
+
+
+def _is_honest(finding: Finding) -> bool:
+    return (
+        finding.rule_id in RULES
+        and finding.severity in _SEVERITIES
+        and _is_text(finding.message)
+        and _is_text(finding.member)
+        and type(finding.offset) in (int, type(None))
+    )
+
+
+def _is_text(text: object) -> bool:
+    return isinstance(text, str) and len(text) <= _LONGEST
+
+
+def inspect(path: Path, *, accept_weak: bool = False) -> Inspection:
+    """Inspect one file through a child of its own; raises as `Inspector.inspect` does."""
+    with Inspector(accept_weak=accept_weak) as inspector:
+        return inspector.inspect(path)
 
 
 def private_copy(path: Path, directory: Path) -> BinaryIO:
@@ -91,25 +216,10 @@ def _unread(path: Path, error: OSError) -> CandidateError:
     return CandidateError(message, hint="Check the path, its permissions and the disk.")
 
 
-def inspect_stream(stream: BinaryIO, path: str) -> Inspection:
-    """Inspect an open regular file from its beginning."""
-    size = stream.seek(0, 2)
-    seen = Seen()
-    # Hashing leaves the interpreter to the look, which takes about as long.
-    with ThreadPoolExecutor(1) as aside:
-        hashed = aside.submit(_sha256, stream.fileno())
-        kind = look(stream, seen)
-        digest = hashed.result()
-    artifact = Artifact(path=path, kind=kind, sha256=digest, bytes=size)
-    if not seen.unreadable and kind in UNREADABLE:
-        seen.unreadable, seen.hint = UNREADABLE[kind]
-    return Inspection(
-        artifact=artifact,
-        findings=tuple(seen.findings),
-        unreadable=seen.unreadable,
-        hint=seen.hint,
-        members=seen.members,
-    )
+def _state(stream: BinaryIO) -> tuple[int, int, int]:
+    """What changes when anyone writes to the file."""
+    known = os.fstat(stream.fileno())
+    return known.st_size, known.st_mtime_ns, known.st_ctime_ns
 
 
 def _sha256(descriptor: int) -> str:

@@ -32,6 +32,7 @@ _MOST_PICKLE = 64 << 20  # bytes of one pickle that must be held in memory
 _LEGACY_PICKLES = 5  # magic, protocol, system, object, storage keys; then raw storages
 _MOST_PICKLES = 1000
 _MOST_FINDINGS = 100
+_LONGEST = 2000  # characters of what is told of a file
 _SCRIPT = ("__torch__.", "torch.jit._pickle.")
 
 
@@ -50,7 +51,7 @@ class Seen:
     def refuse(self, reason: str, hint: str = "Ask its maker to save it again.") -> None:
         """Say why the file cannot be accepted."""
         if not self.unreadable:
-            self.unreadable, self.hint = reason, hint
+            self.unreadable, self.hint = reason[:_LONGEST], hint
 
     def add(self, rule: str, severity: str, message: str, member: str, offset: int | None) -> None:
         """Add a finding; the first hundred are enough to block."""
@@ -61,8 +62,8 @@ class Seen:
                 rule_id=rule,
                 screen="inspect",
                 severity=severity,  # type: ignore[arg-type]
-                message=message,
-                member=member,
+                message=message[:_LONGEST],
+                member=member[:_LONGEST],
                 offset=offset,
             )
         )

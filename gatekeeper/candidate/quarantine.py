@@ -1,27 +1,45 @@
-"""Quarantine: foreign bytes are parsed in a child process that can do nothing but answer.
+"""Quarantine: foreign bytes are looked at and parsed in a child process that can only answer.
 
-The child needs no torch. It inherits two descriptors, the candidate and one output file, gives up
-its rights (`confinement.py`), and hands back safetensors, which are checked again here.
+What the child may do: read the one file whose descriptor it is sent, write the one that goes with
+it, use memory and processor time up to a limit, and send lines of JSON back.
+
+What it may not: open any file or folder (Landlock, seccomp), reach any network (its own network
+namespace, Landlock, seccomp), start a program, a process or a thread (seccomp), signal others,
+gain rights, keep a descriptor of ours, see our environment, write more than four times what it
+reads, or take longer than a few seconds. It needs no torch. What it hands back is checked here
+again: its JSON, and its safetensors byte by byte.
+
+Where a kernel refuses one of these, the child says so and the record names what was in force.
+Below `lacking` nothing foreign is sent to it, unless the policy accepts that.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any, BinaryIO
 
 from gatekeeper.candidate import safetensors_file
 from gatekeeper.errors import CandidateError, RunDirectoryError
 
 _CHILD = Path(__file__).with_name("child.py")
-_SECONDS = 60.0
+_START = 60.0  # seconds until a child is ready
+_SECONDS = 6.0
 _BYTES_PER_SECOND = 50 << 20
-_ANSWER = 100_000  # bytes
+_ANSWER = 1 << 20  # bytes
+LOOK = "look"
 READABLE = frozenset({"torch-zip", "torch-legacy", "safetensors"})
+_NEEDED = ("own process", "no inherited descriptors", "resource limits")
+_NO_FILES = ("no file can be opened (Landlock)", "no system call beyond its work (seccomp)")
 
 
 class QuarantineError(CandidateError):
@@ -41,6 +59,15 @@ class MalformedTensorError(QuarantineError):
     hint = "Do not load this file anywhere."
 
 
+class WeakQuarantineError(QuarantineError):
+    """The kernel refuses what keeps the child from harm: nothing foreign was sent to it."""
+
+    hint = (
+        "Run the gate where Landlock or seccomp work (Linux 5.13 or later, libseccomp2), or accept "
+        "the risk with accept_weak_quarantine: true in your policy."
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Extraction:
     """Type and shape of every tensor, and the protections that were in force."""
@@ -51,10 +78,150 @@ class Extraction:
     prefix: str
 
 
+def lacking(protections: Sequence[str]) -> str:
+    """Name what is missing of the least that a child must be confined by; "" where nothing is."""
+    missing = [name for name in _NEEDED if name not in protections]
+    if not set(_NO_FILES) & set(protections):
+        missing.append(" or ".join(_NO_FILES))
+    return ", ".join(missing)
+
+
+class Quarantine:
+    """One confined child, for one file to parse (`work` is its kind) or many to look at.
+
+    Raises:
+        WeakQuarantineError: it is confined by less than the least, and that is not accepted.
+        RunDirectoryError: the machine has no room for another process.
+    """
+
+    def __init__(self, work: str, *, size: int = 0, accept_weak: bool = False) -> None:
+        """Start the child; `size` in bytes is what its limits are measured by."""
+        self._ours, theirs = socket.socketpair()
+        words = [str(theirs.fileno()), work, str(size)]
+        try:
+            with theirs:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-I", "-B", str(_CHILD), *words],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    env={"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+                    pass_fds=(theirs.fileno(),),
+                    cwd="/",
+                    start_new_session=True,
+                )
+        except OSError as error:
+            self._ours.close()
+            message = f"the quarantine could not be started: {error.strerror}"
+            raise RunDirectoryError(message, hint="Mend the machine, then add --resume.") from error
+        self._left = b""
+        try:
+            hello = self._answer(time.monotonic() + _START)
+            self.protections = tuple(str(line) for line in hello.get("protections", []))
+            if not accept_weak and (missing := lacking(self.protections)):
+                message = f"the quarantine is too weak here: it lacks {missing}"
+                raise WeakQuarantineError(message, protections=self.protections)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Quarantine:
+        """Give the child."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        """End it."""
+        self.close()
+
+    def ask(self, given: Mapping[str, Any], *files: BinaryIO) -> dict[str, Any]:
+        """Send descriptors of `files`, the first to be read, the second to be written.
+
+        Raises:
+            MalformedTensorError: a tensor does not fit its storage.
+            QuarantineError: it cannot be parsed, within bounds of time and memory.
+            RunDirectoryError: the machine failed (disk full, no more processes), not the file.
+        """
+        size = os.fstat(files[0].fileno()).st_size
+        # A descriptor of its own: read-only, and with a position that is not ours.
+        source = os.open(f"/proc/self/fd/{files[0].fileno()}", os.O_RDONLY)
+        try:
+            descriptors = [source, *(file.fileno() for file in files[1:])]
+            socket.send_fds(self._ours, [json.dumps(given).encode()], descriptors)
+            answer = self._answer(time.monotonic() + _SECONDS + size / _BYTES_PER_SECOND)
+        except OSError as error:
+            self.close()
+            message = f"the quarantine gave no answer ({error.strerror})"
+            raise QuarantineError(message, protections=self.protections) from None
+        finally:
+            os.close(source)
+        _refuse(answer, self.protections)
+        return answer
+
+    def close(self) -> None:
+        """End the child, whatever it does."""
+        self._ours.close()
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+
+    @property
+    def ended(self) -> bool:
+        """Whether it can answer no more."""
+        return self._process.poll() is not None
+
+    def _answer(self, until: float) -> dict[str, Any]:
+        """Read one line; whatever else the child does is a failure to parse."""
+        told = getattr(self, "protections", ())
+        while b"\n" not in self._left:
+            left = until - time.monotonic()
+            if left <= 0 or len(self._left) > _ANSWER:
+                self.close()
+                message = "parsing the file took too long and was stopped"
+                raise QuarantineError(message, protections=told)
+            self._ours.settimeout(left)
+            piece = b""
+            with contextlib.suppress(ConnectionError):
+                try:
+                    piece = self._ours.recv(65_536)
+                except TimeoutError:
+                    continue
+            if not piece:
+                raise QuarantineError(self._last_words(), protections=told)
+            self._left += piece
+        line, _, self._left = self._left.partition(b"\n")
+        try:
+            answer = json.loads(line)
+        except (ValueError, RecursionError):
+            answer = None
+        if not isinstance(answer, dict):
+            self.close()
+            message = "the quarantine's answer is damaged"
+            raise QuarantineError(message, protections=told)
+        return answer
+
+    def _last_words(self) -> str:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(1)
+        code = self._process.poll()
+        self.close()
+        if code is None:
+            return "the quarantine gave no answer"
+        reason = f"signal {-code}" if code < 0 else f"exit {code}"
+        return f"parsing the file ended the quarantine ({reason})"
+
+
 def extract(
-    stream: BinaryIO, kind: str, out: Path, *, weights_key: str | None = None
+    stream: BinaryIO,
+    kind: str,
+    out: Path,
+    *,
+    weights_key: str | None = None,
+    accept_weak: bool = False,
 ) -> Extraction:
-    """Let the child parse `stream` and write its tensors to `out` as safetensors.
+    """Let a child parse `stream` and write its tensors to `out` as safetensors.
 
     Raises:
         MalformedTensorError: a tensor does not fit its storage.
@@ -64,10 +231,11 @@ def extract(
     if kind not in READABLE:
         message = f"a file of kind {kind} is not parsed"
         raise QuarantineError(message)
-    with out.open("wb") as written:
-        answer = _ask(stream, written, kind, weights_key)
-    protections = tuple(str(line) for line in answer.get("protections", []))
-    _refuse(answer, protections)
+    size = os.fstat(stream.fileno()).st_size
+    with Quarantine(kind, size=size, accept_weak=accept_weak) as child:
+        protections = child.protections
+        with out.open("wb") as written:
+            answer = child.ask({"key": weights_key}, stream, written)
     try:
         with out.open("rb") as read:
             tensors = safetensors_file.check(read)
@@ -96,46 +264,3 @@ def _refuse(answer: dict[str, Any], protections: tuple[str, ...]) -> None:
     if problem := answer.get("unsupported"):
         message = f"the file cannot be read: {problem}"
         raise QuarantineError(message, protections=protections)
-
-
-def _ask(stream: BinaryIO, out: BinaryIO, kind: str, key: str | None) -> dict[str, Any]:
-    """Run the child; whatever it does other than answer is a failure to parse."""
-    size = os.fstat(stream.fileno()).st_size
-    try:
-        # A descriptor of its own: read-only, and with a position that is not ours.
-        source = os.open(f"/proc/self/fd/{stream.fileno()}", os.O_RDONLY)
-        try:
-            words = [str(source), str(out.fileno()), kind, key or "", str(size)]
-            done = subprocess.run(
-                [sys.executable, "-I", "-B", str(_CHILD), *words],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                env={"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-                pass_fds=(source, out.fileno()),
-                cwd="/",
-                start_new_session=True,
-                timeout=_SECONDS + size / _BYTES_PER_SECOND,
-                check=False,
-            )
-        finally:
-            os.close(source)
-    except subprocess.TimeoutExpired:
-        message = "parsing the file took too long and was stopped"
-        raise QuarantineError(message) from None
-    except OSError as error:
-        message = f"the quarantine could not be started: {error.strerror}"
-        raise RunDirectoryError(message, hint="Mend the machine, then add --resume.") from error
-    return _answer(done)
-
-
-def _answer(done: subprocess.CompletedProcess[bytes]) -> dict[str, Any]:
-    try:
-        answer = json.loads(done.stdout[:_ANSWER])
-    except ValueError:
-        reason = f"signal {-done.returncode}" if done.returncode < 0 else f"exit {done.returncode}"
-        message = f"parsing the file ended the quarantine ({reason})"
-        raise QuarantineError(message) from None
-    if not isinstance(answer, dict) or done.returncode != 0:
-        message = "the quarantine gave no answer"
-        raise QuarantineError(message)
-    return answer

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Any
 from urllib.parse import quote
 
 from gatekeeper.foreign_text import visible
-from gatekeeper.records import GateRecord, Severity
+from gatekeeper.records import Artifact, CandidateRecord, GateRecord, Severity
 from gatekeeper.report.wording import SCREEN_LABELS
 from gatekeeper.rules import NOT_DECIDED, RULES, Rule
 
@@ -27,35 +28,48 @@ _REGION = {"startLine": 1, "startColumn": 1, "endLine": 1, "endColumn": 1}
 
 
 def sarif(record: GateRecord) -> str:
-    """Draw `record` as SARIF; the weightiest results first, as many as GitHub takes."""
-    results = [*_undecided(record), *_findings(record), *_checks(record)]
+    """Draw `record` as SARIF."""
+    return document(
+        [*_undecided(record), *_findings(record), *_checks(record)],
+        version=record.tool.version,
+        category=record.candidate.sha256[:16] or "unread",
+        whole=record.verdict.decision != "undecided",
+        notes=[f"Not checked: {one.reason}" for one in record.skipped],
+        properties={"decision": record.verdict.decision},
+    )
+
+
+def document(
+    results: list[dict[str, Any]], *, version: str, category: str, whole: bool,
+    notes: Sequence[str], properties: dict[str, Any],
+) -> str:  # fmt: skip
+    """Write results as SARIF; the weightiest first, as many as GitHub takes.
+
+    Args:
+        results: as `result` gives them.
+        version: of the tool.
+        category: tells runs of the same kind apart.
+        whole: whether all that was asked for was done.
+        notes: what was not checked: a list of results alone would look like the whole.
+        properties: of the run.
+    """
     results = sorted(results, key=lambda result: _WEIGHT.index(result["level"]))[:_MOST]
     used = list(dict.fromkeys(result["ruleId"] for result in results))
+    driver = {"name": "gatekeeper", "version": version, "rules": [_rule(name) for name in used]}
+    told = [{"level": "note", "message": {"text": visible(note)}} for note in notes]
     run = {
-        "tool": {
-            "driver": {
-                "name": "gatekeeper",
-                "version": record.tool.version,
-                "rules": [_rule(name) for name in used],
-            }
-        },
-        "automationDetails": {"id": f"gatekeeper/{record.candidate.sha256[:16] or 'unread'}"},
-        "properties": {"decision": record.verdict.decision},
-        "invocations": [_invocation(record)],
+        "tool": {"driver": driver},
+        "automationDetails": {"id": f"gatekeeper/{category}"},
+        "properties": properties,
+        "invocations": [{"executionSuccessful": whole, "toolExecutionNotifications": told}],
         "results": results,
     }
     return json.dumps({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2) + "\n"
 
 
-def _invocation(record: GateRecord) -> dict[str, Any]:
-    """Tell what was not checked: a list of results alone would look like the whole."""
-    told = [visible(f"Not checked: {one.reason}") for one in record.skipped]
-    return {
-        "executionSuccessful": record.verdict.decision != "undecided",
-        "toolExecutionNotifications": [
-            {"level": "note", "message": {"text": text}} for text in told
-        ],
-    }
+def level_of(severity: Severity) -> str:
+    """SARIF's word for how bad a finding is."""
+    return _LEVELS[severity]
 
 
 def _undecided(record: GateRecord) -> list[dict[str, Any]]:
@@ -74,14 +88,12 @@ def _findings(record: GateRecord) -> list[dict[str, Any]]:
             "note" if replaced and finding.screen in SCREEN_LABELS else _LEVELS[finding.severity]
         )
         where = "/".join(map(str, (finding.member, finding.layer, finding.unit, finding.offset)))
-        result = _result(record, finding.rule_id, level, finding.message, where)
+        told = _result(record, finding.rule_id, level, finding.message, where)
         if name := finding.member or finding.layer:
-            kind = "member" if finding.member else "module"
-            logical = {"fullyQualifiedName": visible(name), "kind": kind}
-            result["locations"][0]["logicalLocations"] = [logical]
+            within(told, name, "member" if finding.member else "module")
         if finding.waived:
-            result["suppressions"] = [{"kind": "external", "justification": "waived by the policy"}]
-        results.append(result)
+            told["suppressions"] = [{"kind": "external", "justification": "waived by the policy"}]
+        results.append(told)
     return results
 
 
@@ -102,10 +114,17 @@ def _checks(record: GateRecord) -> list[dict[str, Any]]:
 
 
 def _result(record: GateRecord, rule: str, level: str, message: str, where: str) -> dict[str, Any]:
+    return result(record.candidate, rule, level, message, where)
+
+
+def result(
+    file: Artifact | CandidateRecord, rule: str, level: str, message: str, where: str
+) -> dict[str, Any]:
+    """Give one result: what a rule says of a file, and where inside of it."""
     told = visible(message)
-    what = f"{record.candidate.sha256}:{rule}:{visible(where)}:{told}"
+    what = f"{file.sha256}:{rule}:{visible(where)}:{told}"
     print_of = hashlib.sha256(what.encode())
-    location = {"artifactLocation": {"uri": _uri(record.candidate.path)}, "region": dict(_REGION)}
+    location = {"artifactLocation": {"uri": _uri(file.path)}, "region": dict(_REGION)}
     return {
         "ruleId": rule,
         "level": level,
@@ -113,6 +132,13 @@ def _result(record: GateRecord, rule: str, level: str, message: str, where: str)
         "locations": [{"physicalLocation": location}],
         "partialFingerprints": {"primaryLocationLineHash": print_of.hexdigest()[:32]},
     }
+
+
+def within(result: dict[str, Any], name: str, kind: str) -> dict[str, Any]:
+    """Say which member of an archive, or which module, a result is about."""
+    logical = {"fullyQualifiedName": visible(name), "kind": kind}
+    result["locations"][0]["logicalLocations"] = [logical]
+    return result
 
 
 def _uri(path: str) -> str:

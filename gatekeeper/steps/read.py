@@ -7,7 +7,7 @@ from pathlib import Path
 from threading import Thread
 from typing import BinaryIO
 
-from gatekeeper.candidate.inspect import Inspection, inspect_stream, private_copy
+from gatekeeper.candidate.inspect import Inspection, Inspector, private_copy
 from gatekeeper.candidate.loading import non_finite
 from gatekeeper.candidate.quarantine import MalformedTensorError, QuarantineError, extract
 from gatekeeper.errors import CandidateError, StepError
@@ -31,8 +31,8 @@ def read(work: Workshop) -> list[str]:
         artifact = Artifact(path=str(path), kind="unreadable", sha256="", bytes=0)
         work.notes.errors.append(_line(str(error), error.hint))
         return _write(work, artifact, (), ())
-    with stream:
-        inspection = inspect_stream(stream, str(path))
+    with stream, Inspector(accept_weak=work.policy.accept_weak_quarantine) as inspector:
+        inspection = inspector.inspect_stream(stream, str(path))
         findings, protections = _parse(work, stream, inspection)
     if work.room.file(WEIGHTS).exists():
         findings = (*findings, *non_finite(work.room.file(WEIGHTS)))
@@ -46,14 +46,17 @@ def _parse(
     findings = inspection.findings
     if any(finding.severity in BLOCKING for finding in findings):
         work.notes.skipped.append("The file was not parsed: a static finding forbids it.")
-        return findings, ()
+        return findings, inspection.protections
     if inspection.unreadable:
         work.notes.errors.append(_line(inspection.unreadable, inspection.hint))
-        return findings, ()
+        return findings, inspection.protections
     kind = inspection.artifact.kind
     try:
         with work.room.writing(WEIGHTS) as partial:
-            extraction = extract(stream, kind, partial, weights_key=work.card.weights_key)
+            extraction = extract(
+                stream, kind, partial, weights_key=work.card.weights_key,
+                accept_weak=work.policy.accept_weak_quarantine,
+            )  # fmt: skip
     except MalformedTensorError as error:
         malformed = Finding(
             rule_id="malformed-tensor", screen="quarantine", severity="critical", message=str(error)

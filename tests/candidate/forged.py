@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import io
 import pickle
 import struct
@@ -9,10 +10,19 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from gatekeeper.candidate.inspect import Inspection, inspect
+from gatekeeper.candidate.inspect import Inspection, Inspector
 
 PAYLOAD = b"cos\nsystem\n(S'true'\ntR."
 HARMLESS = pickle.dumps({"epoch": 3, "losses": [0.5, 0.25]}, protocol=2)
+
+
+_INSPECTOR = Inspector()
+atexit.register(_INSPECTOR.__exit__, None, None, None)
+
+
+def inspect(path: Path) -> Inspection:
+    """Inspect one file by a child that all tests share."""
+    return _INSPECTOR.inspect(path)
 
 
 def text(value: str) -> bytes:

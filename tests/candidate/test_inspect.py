@@ -17,7 +17,8 @@ from safetensors.torch import save_file
 
 from gatekeeper.candidate.inspect import inspect, private_copy
 from gatekeeper.errors import CandidateError
-from gatekeeper.inspection import inspect_all, tell_inspections
+from gatekeeper.inspection import inspect_all
+from gatekeeper.inspection_formats import tell_inspections
 
 
 def fifo(path: Path) -> None:

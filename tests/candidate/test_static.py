@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from forged import inspect
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gatekeeper.candidate.inspect import Inspection, inspect
+from gatekeeper.candidate.inspect import Inspection
 from gatekeeper.candidate.pickles import suspicions, walk
 
 STILL = settings(derandomize=True, deadline=None, max_examples=150)

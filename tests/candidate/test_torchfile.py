@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from forged import checkpoint, zipped
+from forged import checkpoint, inspect, zipped
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load
@@ -187,8 +187,6 @@ def test_what_cannot_be_read_is_called_by_its_name(kind: str, reason: str, tmp_p
     content = saved({"w": tensor})
     with pytest.raises(torchfile.UnsupportedError, match=reason):
         read(content)
-    from gatekeeper.candidate.inspect import inspect
-
     (tmp_path / "model.pt").write_bytes(content)
     assert inspect(tmp_path / "model.pt").findings == ()
 

@@ -1,0 +1,97 @@
+"""What was inspected, as lines to read, as JSON, and as SARIF for code scanning."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from gatekeeper import __version__
+from gatekeeper.foreign_text import visible
+from gatekeeper.inspection import Inspected, InspectedFiles
+from gatekeeper.records import Artifact, to_dict
+from gatekeeper.report.sarif import document, level_of, result, within
+from gatekeeper.rules import NOT_DECIDED, RULES
+
+_NOTHING = "No file was found, so nothing was checked."
+
+
+def tell_inspections(inspected: InspectedFiles, form: str) -> str:
+    """Write the result as `text`, `json` or `sarif`."""
+    if form == "json":
+        return json.dumps([_as_dict(file) for file in inspected.files], indent=2)
+    if form == "sarif":
+        return _sarif(inspected)
+    lines = [line for file in inspected.files for line in _lines(file)]
+    if len(inspected.files) > 1:
+        lines.append(_summed(inspected))
+    if inspected.passed_over:
+        lines.append(_passed_over(inspected))
+    return "\n".join(lines) or _NOTHING
+
+
+def _summed(inspected: InspectedFiles) -> str:
+    states = [file.state for file in inspected.files]
+    counts = ", ".join(
+        f"{states.count(name)} {name}" for name in ("blocked", "unreadable", "clean")
+    )
+    return f"{len(states)} inspected: {counts}"
+
+
+def _passed_over(inspected: InspectedFiles) -> str:
+    return f"{inspected.passed_over} other files are no models, and were passed over."
+
+
+def _lines(file: Inspected) -> Iterator[str]:
+    if file.inspection is None:
+        yield visible(f"{file.state:10} {file.path}: {file.trouble}")
+        return
+    artifact = file.inspection.artifact
+    yield visible(
+        f"{file.state:10} {file.path}  {artifact.kind}  {artifact.bytes} bytes  {artifact.sha256}"
+    )
+    if file.trouble:
+        yield visible(f"           {file.trouble}")
+    for finding in file.inspection.findings:
+        where = f" [{finding.member} @ {finding.offset}]" if finding.member else ""
+        yield visible(f"           {finding.severity}: {finding.rule_id}: {finding.message}{where}")
+        if finding.rule_id in RULES:
+            yield f"           {RULES[finding.rule_id].remedy}"
+
+
+def _as_dict(file: Inspected) -> dict[str, Any]:
+    inspection = file.inspection
+    return {
+        "path": file.path,
+        "state": file.state,
+        "trouble": file.trouble,
+        "artifact": to_dict(inspection.artifact) if inspection else None,
+        "findings": [to_dict(finding) for finding in inspection.findings] if inspection else [],
+        "protections": list(inspection.protections) if inspection else [],
+    }
+
+
+def _sarif(inspected: InspectedFiles) -> str:
+    results = [one for file in inspected.files for one in _results(file)]
+    notes = [_passed_over(inspected)] if inspected.passed_over else []
+    if not inspected.files:
+        notes.append(_NOTHING)
+    counts = {"inspected": len(inspected.files), "passedOver": inspected.passed_over}
+    return document(
+        results, version=__version__, category="inspect", whole=inspected.exit_code != 3,
+        notes=notes, properties=counts,
+    )  # fmt: skip
+
+
+def _results(file: Inspected) -> Iterator[dict[str, Any]]:
+    inspection = file.inspection
+    artifact = inspection.artifact if inspection else Artifact(
+        path=file.path, kind="unreadable", sha256="", bytes=0
+    )  # fmt: skip
+    if file.trouble:
+        # An alert of its own: without one, a file that nobody could read would look clean.
+        yield result(artifact, NOT_DECIDED, "error", file.trouble, file.path)
+    for finding in inspection.findings if inspection else ():
+        where = f"{finding.member}/{finding.offset}"
+        told = result(artifact, finding.rule_id, level_of(finding.severity), finding.message, where)
+        yield within(told, finding.member, "member") if finding.member else told

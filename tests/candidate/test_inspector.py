@@ -1,0 +1,162 @@
+"""One child looks at many files; what it says is checked, and its end is nobody else's."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from candidates import gatekeeper
+from forged import checkpoint
+
+from gatekeeper.candidate import inspect as inspecting
+from gatekeeper.candidate.inspect import Inspector
+from gatekeeper.candidate.quarantine import Quarantine, QuarantineError, lacking
+from gatekeeper.errors import CandidateError
+
+RUNS = b"cos\nsystem\n(S'true'\ntR."
+# Starts a command on a kernel that knows neither Landlock, nor seccomp, nor namespaces.
+OLD_KERNEL = """
+import errno, os, sys, pyseccomp
+calls = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
+for name in ("landlock_create_ruleset", "landlock_restrict_self", "seccomp", "unshare"):
+    calls.add_rule(pyseccomp.ERRNO(errno.ENOSYS), name)
+calls.add_rule(pyseccomp.ERRNO(errno.EINVAL), "prctl", pyseccomp.Arg(0, pyseccomp.EQ, 22))
+calls.load()
+os.execv(sys.executable, [sys.executable, "-m", "gatekeeper", *sys.argv[1:]])
+"""
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    torch.save({"w": torch.ones(3)}, tmp_path / "model.pt")
+    return tmp_path / "model.pt"
+
+
+def on_an_old_kernel(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", OLD_KERNEL, *map(str, words)],
+        capture_output=True, text=True, cwd=cwd, check=False,
+    )  # fmt: skip
+
+
+def test_below_the_least_nothing_is_sent_unless_that_is_accepted(
+    model: Path, tmp_path: Path
+) -> None:
+    done = on_an_old_kernel("inspect", model, cwd=tmp_path)
+    assert done.returncode == 3, done.stderr
+    assert "the quarantine is too weak here: it lacks no file can be opened" in done.stdout
+    assert "accept_weak_quarantine" in done.stdout
+    accepted = on_an_old_kernel("inspect", "--accept-weak-quarantine", model, cwd=tmp_path)
+    assert accepted.returncode == 0
+    assert accepted.stdout.startswith("clean")
+
+
+def test_a_scan_on_such_a_kernel_is_undecided_and_says_what_was_in_force(
+    model: Path, tmp_path: Path
+) -> None:
+    policy = "name: weak\nrequire: {clean_accuracy: {at_least: 0.5}}\n"
+    for name, more in (("no", ""), ("yes", "accept_weak_quarantine: true\n")):
+        (tmp_path / f"{name}.yaml").write_text(policy + more)
+        done = on_an_old_kernel(
+            "scan", model, "--policy", f"{name}.yaml", "--out", name, "--quiet", cwd=tmp_path
+        )
+        assert done.returncode == 3, done.stderr
+        record = json.loads((tmp_path / name / "record.json").read_text())
+        assert "resource limits" in record["quarantine"]["protections"]
+        reasons = " ".join(record["verdict"]["reasons"])
+        assert ("too weak here" in reasons) == (name == "no")
+        assert (tmp_path / name / "weights.safetensors").exists() == (name == "yes")
+
+
+@pytest.mark.parametrize(
+    ("have", "lacks"),
+    [
+        (("own process",), "no inherited descriptors"),
+        (("own process", "no inherited descriptors", "resource limits"), "Landlock"),
+    ],
+)
+def test_what_is_lacking_is_named(have: tuple[str, ...], lacks: str) -> None:
+    assert lacks in lacking(have)
+    everything = (*have, "no inherited descriptors", "resource limits")
+    assert not lacking((*everything, "no system call beyond its work (seccomp)"))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {"kind": "torch-zip"},
+        {"kind": 3, "findings": []},
+        {"kind": "torch-zip", "findings": [{"rule_id": "code-execution"}]},
+        {"kind": "torch-zip", "findings": [
+            {"rule_id": "no-such-rule", "severity": "high", "message": "", "member": "",
+             "offset": None}
+        ]},
+        {"kind": "torch-zip", "findings": [], "surprise": 1},
+        {"kind": "torch-zip", "findings": [], "unreadable": "x" * 10_000},
+        {"kind": "torch-zip", "findings": [], "members": "many"},
+    ],
+)  # fmt: skip
+def test_a_damaged_answer_is_no_clean_file(
+    answer: dict[str, Any], model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Quarantine, "ask", lambda *_: answer)
+    with Inspector() as inspector:
+        seen = inspector.inspect(model)
+    assert "answer is damaged" in seen.unreadable
+
+
+def test_a_child_that_ended_is_replaced_and_its_file_is_unread(model: Path) -> None:
+    with Inspector() as inspector:
+        child = inspector.start()
+        os.kill(child._process.pid, signal.SIGKILL)
+        child._process.wait()
+        assert inspector.inspect(model).unreadable == ""
+        assert inspector.start() is not child
+        os.kill(inspector.start()._process.pid, signal.SIGSTOP)  # answers no more
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("gatekeeper.candidate.quarantine._SECONDS", 0.2)
+            assert "took too long and was stopped" in inspector.inspect(model).unreadable
+        assert inspector.inspect(model).unreadable == ""
+
+
+def test_many_files_are_told_one_by_one(tmp_path: Path) -> None:
+    for number in range(40):
+        content = checkpoint(RUNS) if number % 10 == 3 else checkpoint(b"\x80\x02}.")
+        (tmp_path / f"{number:02}.pt").write_bytes(content)
+    (tmp_path / "notes.txt").write_text("nothing")
+    done = gatekeeper("inspect", ".", cwd=tmp_path)
+    assert done.returncode == 1
+    states = [line.split()[:2] for line in done.stdout.splitlines() if ".pt" in line]
+    assert states == [
+        ["blocked" if number % 10 == 3 else "clean", f"{number:02}.pt"] for number in range(40)
+    ]
+    assert "40 inspected: 4 blocked, 0 unreadable, 36 clean" in done.stdout
+    assert "1 other files are no models, and were passed over" in done.stdout
+
+
+def test_a_file_that_changes_meanwhile_is_not_clean(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(descriptor: int) -> str:
+        model.write_bytes(checkpoint(RUNS))
+        return "0" * 64
+
+    monkeypatch.setattr(inspecting, "_sha256", late)
+    with Inspector() as inspector, pytest.raises(CandidateError, match="changed while"):
+        inspector.inspect(model)
+
+
+def test_a_child_tells_nothing_of_a_file_it_was_not_sent(model: Path) -> None:
+    with Quarantine("look") as child, model.open("rb") as stream:
+        assert child.ask({}, stream)["kind"] == "torch-zip"
+        with pytest.raises(QuarantineError, match="cannot be parsed"):
+            child.ask({"surprise": 1}, stream)
+        assert child.ask({}, stream)["kind"] == "torch-zip"
