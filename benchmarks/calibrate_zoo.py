@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 import yaml
-from calibration_fit import NAMES, auroc, fit, left_out
+from calibration_fit import NAMES, Fit, Judged, auroc, fit, left_out, shown
 from environment import RESULTS
 
 from gatekeeper.calibration import ALLOWED, rate, threshold
@@ -28,27 +28,27 @@ def main() -> None:
     """Write `calibration/default.yaml`, and `summary` and `scores` into the benchmark's results."""
     content = json.loads(PATH.read_text(encoding="utf-8"))
     rows = [row for row in content["rows"] if row["kind"] in ("clean", "backdoored")]
-    bad = [row["kind"] == "backdoored" for row in rows]
-    scores, targets = left_out(rows)
-    shipped = _calibration(rows, bad)
+    judged = left_out(rows)
+    shipped = _calibration(rows)
     place = bundled("calibration") / "default.yaml"
     text = yaml.safe_dump(shipped, sort_keys=False, width=100, default_flow_style=None)
     head = "# Written by benchmarks/calibrate_zoo.py from results/screening.json.\n"
     place.write_text(head + text, encoding="utf-8")
-    content["summary"] = _summary(rows, scores, targets)
+    content["summary"] = _summary(rows, judged)
     content["scores"] = {
-        row["member"]: round(score, 4) for row, score in zip(rows, scores, strict=True)
+        row["member"]: round(one.score, 4) for row, one in zip(rows, judged, strict=True)
     }
     PATH.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(content["summary"], indent=1))
 
 
-def _calibration(rows: list[dict[str, Any]], bad: list[bool]) -> dict[str, Any]:
+def _calibration(rows: list[dict[str, Any]]) -> dict[str, Any]:
     known = fit(rows)
     made = f"{len(rows)} networks of benchmarks/zoo.py, {datetime.now(UTC).date()}"
     return {
         "name": "zoo",
         "made": made,
+        "classes": [min(row["classes"] for row in rows), max(row["classes"] for row in rows)],
         "evidence": {
             name: {
                 "weight": round(weight, 4),
@@ -58,48 +58,48 @@ def _calibration(rows: list[dict[str, Any]], bad: list[bool]) -> dict[str, Any]:
             for name, weight in known.weights.items()
             if weight > 0
         },
-        "references": [_reference(rows, bad, without) for without in _SEEN_WITHOUT],
+        "references": [_reference(rows, known, without) for without in _SEEN_WITHOUT],
     }
 
 
-def _reference(
-    rows: list[dict[str, Any]], bad: list[bool], without: tuple[str, ...]
-) -> dict[str, Any]:
-    """Score all networks as if these screens had not run, and draw the bound among them."""
-    scores, _ = left_out(rows, without=without)
-    clean, backdoored = (
-        sorted(round(score, 4) for score, b in zip(scores, bad, strict=True) if b == kind)
-        for kind in (False, True)
-    )
-    bound = threshold(clean)
+def _reference(rows: list[dict[str, Any]], known: Fit, without: tuple[str, ...]) -> dict[str, Any]:
+    """Score all networks as a scan does, as if these screens had not run, and draw the bound.
+
+    The rates are those of families that neither weights nor bound have seen.
+    """
+    scores = {
+        kind: sorted(
+            round(known.score(shown(row, without), row["classes"]), 4)
+            for row in rows
+            if row["kind"] == kind
+        )
+        for kind in ("clean", "backdoored")
+    }
+    judged = left_out(rows, without=without)
+    suspected = {
+        kind: [one.suspected for row, one in zip(rows, judged, strict=True) if row["kind"] == kind]
+        for kind in ("clean", "backdoored")
+    }
     return {
         "without": list(without),
-        "threshold": bound,
-        "clean": clean,
-        "backdoored": backdoored,
-        "false_alarms": _rate([score >= bound for score in clean]),
-        "detection": _rate([score >= bound for score in backdoored]),
+        "threshold": threshold(scores["clean"]),
+        **scores,
+        "false_alarms": _rate(suspected["clean"]),
+        "detection": _rate(suspected["backdoored"]),
     }
 
 
-def _summary(
-    rows: list[dict[str, Any]], scores: list[float], targets: list[int | None]
-) -> dict[str, Any]:
-    """Say what the score is worth: on families that neither weights nor threshold have seen."""
-    flagged = _flagged(rows, scores)
+def _summary(rows: list[dict[str, Any]], judged: list[Judged]) -> dict[str, Any]:
+    """Say what the score is worth: on families that neither weights nor bound have seen."""
+    flagged = [one.suspected for one in judged]
+    scores = [one.score for one in judged]
     kinds = [row["kind"] for row in rows]
     by_kind = {
         kind: [score for score, k in zip(scores, kinds, strict=True) if k == kind]
         for kind in ("clean", "backdoored")
     }
     low, high = _auroc_interval(rows, scores)
-    return {
-        "networks": len(rows),
-        "backdoored": kinds.count("backdoored"),
-        "auroc": round(auroc(by_kind["clean"], by_kind["backdoored"]), 4),
-        "auroc_low": round(low, 4),
-        "auroc_high": round(high, 4),
-        "auroc_by_evidence": _alone(rows),
+    rates = {
         "detection_rate": _of(rows, flagged, lambda row: row["kind"] == "backdoored"),
         "detection_single_target": _of(
             rows, flagged, lambda row: row["kind"] == "backdoored" and row["attack"] not in _SPECIAL
@@ -111,6 +111,17 @@ def _summary(
         "false_alarm_rate_repaired_or_noisy": _of(
             rows, flagged, lambda row: row["kind"] == "clean" and row["way"] in _HARDENED
         ),
+        "target_accuracy": _targets(rows, judged),
+    }  # fmt: skip
+    return {
+        "networks": len(rows),
+        "backdoored": kinds.count("backdoored"),
+        "auroc": round(auroc(by_kind["clean"], by_kind["backdoored"]), 4),
+        "auroc_low": round(low, 4),
+        "auroc_high": round(high, 4),
+        "auroc_by_evidence": _alone(rows),
+        **{name: one["value"] for name, one in rates.items()},
+        "rates": rates,
         "by_attack": {
             attack: _of(
                 rows, flagged,
@@ -118,23 +129,10 @@ def _summary(
             )
             for attack in sorted({row["attack"] for row in rows if row["kind"] == "backdoored"})
         },
-        "target_accuracy": _targets(rows, flagged, targets),
-        "seconds_median": _seconds(rows),
+        "seconds_median": round(median(sum(row["seconds"].values()) for row in rows), 1),
+        "seconds_by_classes": _seconds(rows),
         "allowed_false_alarms": ALLOWED,
     }  # fmt: skip
-
-
-def _flagged(rows: list[dict[str, Any]], scores: list[float]) -> list[bool]:
-    """Tell which networks a threshold would flag that was drawn without their family."""
-    found = []
-    for row, score in zip(rows, scores, strict=True):
-        others = [
-            other
-            for one, other in zip(rows, scores, strict=True)
-            if one["kind"] == "clean" and one["family"] != row["family"]
-        ]
-        found.append(score >= threshold(others))
-    return found
 
 
 def _of(rows: list[dict[str, Any]], flagged: list[bool], which: Any) -> dict[str, Any]:
@@ -173,7 +171,7 @@ def _alone(rows: list[dict[str, Any]]) -> dict[str, float]:
     """AUROC of each piece of evidence, and of the unit screens, by itself."""
     bad = [row["kind"] == "backdoored" for row in rows]
     columns: dict[str, list[float | None]] = {
-        name: list(left_out(rows, use=(name,))[0]) for name in NAMES
+        name: [one.score for one in left_out(rows, use=(name,))] for name in NAMES
     }
     for name in ("neuron_norm", "channel_lipschitz", "last_layer"):
         columns[name] = [row[name] for row in rows]
@@ -189,15 +187,13 @@ def _alone(rows: list[dict[str, Any]]) -> dict[str, float]:
     }
 
 
-def _targets(
-    rows: list[dict[str, Any]], flagged: list[bool], targets: list[int | None]
-) -> dict[str, Any]:
+def _targets(rows: list[dict[str, Any]], judged: list[Judged]) -> dict[str, Any]:
     """How often the class that has most against it is the attack's, among detected attacks."""
     return _rate(
         [
-            target == row["target"]
-            for row, flag, target in zip(rows, flagged, targets, strict=True)
-            if row["kind"] == "backdoored" and flag and row["target"] is not None
+            one.target == row["target"]
+            for row, one in zip(rows, judged, strict=True)
+            if row["kind"] == "backdoored" and one.suspected and row["target"] is not None
         ]
     )
 

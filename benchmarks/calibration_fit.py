@@ -3,7 +3,7 @@
 The weights come from clean networks alone: a piece of evidence counts by how far it lies above the
 median clean network, in units of the way from there to the ninth of ten. Which class is looked at
 is the one that has most against it by the weights of the moment, so class and weights are found in
-turns. A family's networks are scored by weights that were drawn without it.
+turns. A family's networks are judged by weights and a bound that were drawn without it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from gatekeeper.calibration import threshold
 from gatekeeper.evidence import SCREEN_OF, Seen, gathered, values_for, weighed
 from gatekeeper.records import PairArea, ScreenResult
 
@@ -95,27 +96,49 @@ def fit(rows: Sequence[dict[str, Any]], use: Sequence[str] = USED) -> Fit:
     return Fit(weights=weights, usual=usual, clean_high=high)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """One network, as families that it is no part of judge it; 1 is the bound among those."""
+
+    score: float
+    target: int | None
+
+    @property
+    def suspected(self) -> bool:
+        """Whether it lies at the bound or above."""
+        return self.score >= 1
+
+
+def shown(row: dict[str, Any], without: Sequence[str]) -> Seen:
+    """Give what a row shows, as if the screens of `without` had not run."""
+    results = screens_of(row)
+    return gathered({name: results[name] for name in results if name not in without})
+
+
 def left_out(
     rows: Sequence[dict[str, Any]],
     by: str = "family",
     use: Sequence[str] = USED,
     without: Sequence[str] = (),
-) -> tuple[list[float], list[int | None]]:
-    """Score each row, and name its class, by weights that were fitted without its group.
+) -> list[Judged]:
+    """Judge each row by weights and a bound that were drawn without its group.
 
     The weights are those of all screens; the rows are scored as if those of `without` had not run.
     """
-    scores = [0.0] * len(rows)
-    targets: list[int | None] = [None] * len(rows)
+    judged: dict[int, Judged] = {}
     for group in {row[by] for row in rows}:
-        known = fit([row for row in rows if row[by] != group], use)
+        others = [row for row in rows if row[by] != group]
+        known = fit(others, use)
+        clean = [row for row in others if row["kind"] == "clean"]
+        bound = threshold([known.score(shown(row, without), row["classes"]) for row in clean])
         for place, row in enumerate(rows):
             if row[by] == group:
-                shown = screens_of(row)
-                seen = gathered({name: shown[name] for name in shown if name not in without})
-                scores[place] = known.score(seen, row["classes"])
-                targets[place] = known.target(seen, row["classes"])
-    return scores, targets
+                seen = shown(row, without)
+                judged[place] = Judged(
+                    score=known.score(seen, row["classes"]) / max(bound, 1e-9),
+                    target=known.target(seen, row["classes"]),
+                )
+    return [judged[place] for place in range(len(rows))]
 
 
 def auroc(clean: Sequence[float], bad: Sequence[float]) -> float:

@@ -167,13 +167,13 @@ def screening(result: dict[str, Any]) -> list[str]:
         "|" + " --- |" * 4,
     ]  # fmt: skip
     for label, name in named.items():
-        lines.append(f"| {label} | {_rate(summary[name])}")
+        lines.append(f"| {label} | {_rate(summary['rates'][name])}")
     lines += ["", "| evidence alone | AUROC |", "| --- | --- |"]
     alone = sorted(summary["auroc_by_evidence"].items(), key=lambda one: -one[1])
     lines += [f"| `{name}` | {value:.3f} |" for name, value in alone]
     lines += ["", "| attack | detected | 95 % interval | networks |", "|" + " --- |" * 4]
     lines += [f"| {attack} | {_rate(rate)}" for attack, rate in summary["by_attack"].items()]
-    seconds = ", ".join(f"{c} classes {s} s" for c, s in summary["seconds_median"].items())
+    seconds = ", ".join(f"{c} classes {s} s" for c, s in summary["seconds_by_classes"].items())
     return [*lines, "", f"All screens, median seconds for a network on one thread: {seconds}."]
 
 
@@ -237,14 +237,15 @@ def footing(result: dict[str, Any]) -> list[str]:
 def screened(result: dict[str, Any]) -> list[str]:
     """What README says of the screens' score."""
     summary = result["summary"]
-    found, wrong = summary["detection_rate"], summary["false_alarm_rate"]
+    rates = summary["rates"]
+    found, wrong = rates["detection_rate"], rates["false_alarm_rate"]
     lines = [
         f"- {summary['networks']} networks, {summary['backdoored']} of them backdoored; AUROC "
         f"{summary['auroc']:.2f} ({summary['auroc_low']:.2f} to {summary['auroc_high']:.2f});",
         f"- {_counted(found)} backdoored networks are suspected, "
-        f"{_counted(summary['detection_single_target'])} of those with one target;",
+        f"{_counted(rates['detection_single_target'])} of those with one target;",
         f"- {_counted(wrong)} clean networks are suspected;",
-        f"- the class named is the attack's in {_counted(summary['target_accuracy'])} detections.",
+        f"- the class named is the attack's in {_counted(rates['target_accuracy'])} detections.",
     ]
     return [*lines, "", *footing(result)]
 

@@ -110,9 +110,15 @@ def row(member: Member, held: Kept) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def written() -> dict[str, Any]:
+    """What earlier runs wrote."""
+    return json.loads(PATH.read_text(encoding="utf-8")) if PATH.exists() else {"rows": []}
+
+
 def done() -> list[dict[str, Any]]:
     """Rows of earlier runs."""
-    return json.loads(PATH.read_text(encoding="utf-8"))["rows"] if PATH.exists() else []
+    rows: list[dict[str, Any]] = written()["rows"]
+    return rows
 
 
 def keep(fresh: dict[str, Any]) -> None:
@@ -120,8 +126,9 @@ def keep(fresh: dict[str, Any]) -> None:
     with PATH.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         fresh["environment"] = environment()
-        rows = {entry["member"]: entry for entry in done()} | {fresh["member"]: fresh}
-        content = {"rows": [*rows.values()], "environment": environment(), "command": COMMAND}
+        content = written()
+        rows = {entry["member"]: entry for entry in content["rows"]} | {fresh["member"]: fresh}
+        content |= {"rows": [*rows.values()], "environment": environment(), "command": COMMAND}
         partial = PATH.with_suffix(".partial")
         partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         partial.replace(PATH)

@@ -48,7 +48,8 @@ def main() -> None:
     torch.manual_seed(0)
     large = Model(
         network=resnet50().eval(), classes=tuple(map(str, range(1000))),
-        input=InputSpec(size=(3, 224, 224)), architecture="torchvision:resnet50",
+        input=InputSpec(size=(3, 224, 224), mean=(0.5,) * 3, std=(0.25,) * 3),
+        architecture="torchvision:resnet50",
     )  # fmt: skip
     rows += _timed("ResNet-50, without images", _unit_looks(large), rounds)
     summary["seconds_resnet50_without_images"] = _total(rows, "ResNet-50, without images")

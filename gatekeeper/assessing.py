@@ -37,7 +37,10 @@ def assess(
     """
     evidence, target = _evidence(screens, len(classes), calibration)
     reference, unlike = _reference(evidence, calibration)
-    doubts = [*doubts, *_missing(screens), *unlike, *_unreached(screens, classes)]
+    doubts = [
+        *doubts, *_missing(screens), *unlike, *_unusual(classes, calibration),
+        *_unreached(screens, classes),
+    ]  # fmt: skip
     score = None if all(one.value is None for one in evidence) else sum(e.adds for e in evidence)
     suspicious = score is not None and score >= reference.threshold and not blind
     kind, target, source = _suspected(evidence, target)
@@ -101,11 +104,26 @@ def _reference(
 
 
 def _missing(screens: Mapping[str, ScreenResult]) -> list[str]:
-    return [
+    """Screens that are needed and did not look, and those that looked and could not tell."""
+    absent = [
         f"Screen {name} gave no result"
         for name in NEEDED
-        if name not in screens or screens[name].outcome in ("not-run", "undecided")
+        if name not in screens or screens[name].outcome == "not-run"
     ]
+    weighed = dict.fromkeys(SCREEN_OF.values())
+    return absent + [
+        f"Screen {name} could not tell: {screens[name].message or 'it found nothing'}"
+        for name in weighed
+        if name in screens and screens[name].outcome == "undecided"
+    ]
+
+
+def _unusual(classes: Sequence[str], calibration: Calibration) -> list[str]:
+    least, most = calibration.classes
+    if least <= len(classes) <= most:
+        return []
+    known = f"{least} to {most}" if least < most else f"{least}"
+    return [f"Calibration {calibration.name} knows networks of {known} classes, not {len(classes)}"]
 
 
 def _unreached(screens: Mapping[str, ScreenResult], classes: Sequence[str]) -> list[str]:

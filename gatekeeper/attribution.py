@@ -20,7 +20,7 @@ _BATCH = 64
 
 
 def unit_changes(
-    model: Model, images: Images, trigger: Trigger, *, sample: int = 256
+    model: Model, images: Images, trigger: Trigger, *, seed: int, sample: int = 256
 ) -> dict[str, Tensor]:
     """(units,) float64 on the CPU by layer: mean |change| of each unit's answer, over its spread.
 
@@ -30,20 +30,23 @@ def unit_changes(
 
     Args:
         model: the network; its weights and mode are left alone.
-        images: clean images; the first `sample` that are not of the trigger's class are shown.
+        images: clean images; `sample` of those that are not of the trigger's class are shown.
         trigger: what to stamp them with.
+        seed: of the sample.
         sample: images.
     """
-    others = images.select((images.labels != trigger.target).nonzero().flatten()[:sample])
+    others = (images.labels != trigger.target).nonzero().flatten()
+    order = torch.randperm(len(others), generator=torch.Generator().manual_seed(seed))[:sample]
+    shown = images.select(others[order.to(others.device)])
     sums: dict[str, Tensor] = {}
     moments: dict[str, Tensor] = {}
     watched = [layer for layer in layers(model) if layer.parameter == "weight"]
     with still(model) as view, _watching(model, watched, sums, moments), torch.no_grad():
-        for index in torch.arange(len(others), device=others.pixels.device).split(_BATCH):
-            pixels = others.select(index).to(model.device).floats()
+        for index in torch.arange(len(shown), device=shown.pixels.device).split(_BATCH):
+            pixels = shown.select(index).to(model.device).floats()
             view(torch.cat([pixels, stamp(trigger, pixels)]))
     return {
-        name: total / len(others) / moments[name].sqrt().clamp_min(1e-12)
+        name: total / len(shown) / moments[name].sqrt().clamp_min(1e-12)
         for name, total in sums.items()
     }
 

@@ -62,6 +62,7 @@ class Calibration(BaseModel):
     model_config = _FROZEN
     name: str = Field(min_length=1, max_length=100)
     made: str = Field(max_length=500)  # from what, when and by which command
+    classes: tuple[int, int]  # the fewest and the most that a network of it has
     evidence: dict[str, Weight] = Field(min_length=1)
     references: tuple[Reference, ...] = Field(min_length=1)
     path: str
@@ -111,6 +112,14 @@ def threshold(clean: Sequence[float], allowed: float = ALLOWED) -> float:
     order = sorted(clean)
     place = math.ceil((1 - allowed) * (len(order) + 1))
     return math.nextafter(order[min(place, len(order)) - 1], math.inf)
+
+
+def left_out_alarms(clean: Sequence[float], allowed: float = ALLOWED) -> list[bool]:
+    """Tell for each score whether a bound drawn from the others would suspect it."""
+    return [
+        score >= threshold([*clean[:place], *clean[place + 1 :]], allowed)
+        for place, score in enumerate(clean)
+    ]
 
 
 def rate(hits: Sequence[bool]) -> Share:

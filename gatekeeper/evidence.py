@@ -1,6 +1,6 @@
 """From what the screens measured to numbers that can be weighed: the larger, the more suspicious.
 
-Most speak about one class, against the network's own median class, so that they mean the same for
+Most speak about one class, against the network's own other classes, so that they mean the same for
 10 classes and 43, digits and photographs; what a class has against it is weighed together, as a
 backdoor shows in several screens at once and chance does not. Pure: no torch, no files.
 """
@@ -15,7 +15,8 @@ from statistics import median
 from gatekeeper.records import PairArea, ScreenResult
 
 _FEWEST = 4  # classes below which "the others" says nothing
-_FEWEST_PAIRS = 3
+_FEWEST_LEFT = 8  # classes below which any network scatters over all of them
+_WHOLE = 1.0  # share of the image, where nothing smaller was found
 _LEAST, _MOST = -3.0, 4.0  # of a logarithm; further out says no more
 _FAR = 30.0  # a shift longer than so many deviations reached nothing
 
@@ -31,12 +32,12 @@ class Seen:
 
 def smaller_trigger(result: ScreenResult) -> list[float | None]:
     """How much smaller a class's trigger is than the median class's, as a logarithm."""
-    return _below([math.inf if area is None else area for area in result.by_class])
+    return _below([_WHOLE if area is None else area for area in result.by_class])
 
 
 def lone_trigger(result: ScreenResult) -> list[float | None]:
     """How much smaller a class's trigger is than the smallest of the others, as a logarithm."""
-    return _ahead([math.inf if area is None else area for area in result.by_class])
+    return _ahead([_WHOLE if area is None else area for area in result.by_class])
 
 
 def small_trigger(result: ScreenResult) -> list[float | None]:
@@ -63,7 +64,7 @@ def easier_than_leaving(result: ScreenResult, leaving: ScreenResult) -> list[flo
 
     A network that small changes mislead anyway needs little for both.
     """
-    if leaving.score is None:
+    if leaving.score is None or len(result.by_class) < _FEWEST:
         return [None] * len(result.by_class)
     away = max(leaving.score, 1e-6)
     return [
@@ -83,25 +84,26 @@ def easier_perturbation(result: ScreenResult) -> list[float | None]:
 
 def shorter_shift(result: ScreenResult) -> list[float | None]:
     """How much shorter a class's shift is than the median class's, as a logarithm."""
-    return _below([math.inf if one is None or one > _FAR else one for one in result.by_class])
+    return _below([_FAR if one is None else min(one, _FAR) for one in result.by_class])
 
 
 def closer_pair(pairs: Sequence[PairArea]) -> tuple[float, int, int] | None:
     """How much less leads from one class to one other than between any other pair, as a logarithm.
 
-    Classes that are alike are close, but hardly ever one pair alone.
+    Classes that are alike are close, but hardly ever one pair alone. Where no other pair was
+    reached, the others need the whole image.
     """
     order = sorted(pairs, key=lambda pair: pair.area)
-    if len(order) < _FEWEST_PAIRS:
+    if not order:
         return None
-    first, second = order[:2]
-    value = math.log(max(second.area, 1e-6) / max(first.area, 1e-6))
+    first, second = order[0], order[1].area if len(order) > 1 else _WHOLE
+    value = math.log(max(second, 1e-6) / max(first.area, 1e-6))
     return min(value, _MOST), first.source, first.target
 
 
 def easier_to_leave(result: ScreenResult) -> float | None:
     """How small a share of the image makes all classes leave, for how many others."""
-    if result.score is None or not result.destinations:
+    if result.score is None or len(result.destinations) < _FEWEST_LEFT:
         return None
     places = {place for place in result.destinations if place is not None}
     return -math.log10(max(result.score, 1e-6)) * len(places) / len(result.destinations)
@@ -109,29 +111,23 @@ def easier_to_leave(result: ScreenResult) -> float | None:
 
 def _below(values: Sequence[float]) -> list[float | None]:
     """How far, as a logarithm, each value lies below the median."""
-    finite = [value for value in values if math.isfinite(value)]
-    if len(values) < _FEWEST or len(finite) < 2:
+    if len(values) < _FEWEST:
         return [None] * len(values)
-    usual = median(values) if math.isfinite(median(values)) else max(finite)
-    return [
-        _LEAST if math.isinf(value)
-        else min(max(math.log(max(usual, 1e-6) / max(value, 1e-6)), _LEAST), _MOST)
-        for value in values
-    ]  # fmt: skip
+    usual = median(values)
+    return [_ratio(usual, value) for value in values]
 
 
 def _ahead(values: Sequence[float]) -> list[float | None]:
     """How far, as a logarithm, each value lies below the least of the others."""
-    order = sorted(values)
-    if len(values) < _FEWEST or not math.isfinite(order[1]):
+    if len(values) < _FEWEST:
         return [None] * len(values)
-    first, second = (max(value, 1e-6) for value in order[:2])
-    return [
-        _LEAST if math.isinf(value)
-        else min(math.log(second / first), _MOST) if value == order[0]
-        else max(math.log(first / max(value, 1e-6)), _LEAST)
-        for value in values
-    ]  # fmt: skip
+    first, second = sorted(values)[:2]
+    return [_ratio(second if value == first else first, value) for value in values]
+
+
+def _ratio(usual: float, value: float) -> float:
+    found = math.log(max(usual, 1e-6) / max(value, 1e-6))
+    return min(max(found, _LEAST), _MOST)
 
 
 # Pieces of evidence about a class, and the screens that each is drawn from, its own first.

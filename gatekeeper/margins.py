@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from gatekeeper.allocation import hold_freed_memory
-from gatekeeper.errors import StepError
 from gatekeeper.mask_search import LEARNT_AT_ONCE
 from gatekeeper.model import Model
 from gatekeeper.precision import autocast
@@ -45,16 +44,11 @@ def maximum_margins(model: Model, *, seed: int, starts: int = 4, steps: int = 10
     targets = torch.arange(len(model.classes)).repeat_interleave(starts)
     values = model.input.size[0] * model.input.size[1] * model.input.size[2]
     margins = []
-    try:
-        with still(model) as view:
-            look = _before_softmax(view) if model.output == "probabilities" else view
-            for wanted in targets.split(max(1, LEARNT_AT_ONCE // values)):
-                noise = torch.rand(len(wanted), *model.input.size, generator=generator)
-                margins.append(_pushed(look, noise.to(model.device), wanted, steps).cpu())
-    except torch.cuda.OutOfMemoryError:
-        torch.cuda.empty_cache()
-        message = "the GPU has no room to search for margins"
-        raise StepError(message, hint="Use a GPU with more memory, or --device cpu.") from None
+    with still(model) as view:
+        look = _before_softmax(view) if model.output == "probabilities" else view
+        for wanted in targets.split(max(1, LEARNT_AT_ONCE // values)):
+            noise = torch.rand(len(wanted), *model.input.size, generator=generator)
+            margins.append(_pushed(look, noise.to(model.device), wanted, steps).cpu())
     found = torch.cat(margins).view(-1, starts)
     return torch.where(found.isfinite().all(1), found.amax(1), torch.nan)
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gatekeeper.precision import autocast
 
-# Values of all images in one pass, so that memory grows with neither classes nor resolution.
+# Values of all images in one pass, so that its memory grows with neither masks nor resolution.
 LEARNT_AT_ONCE = 32 * 3 * 224 * 224
 TRIED_AT_ONCE = 5 * LEARNT_AT_ONCE  # where no gradients are kept
 _CHEAPEST, _DEAREST = 0.01, 2000.0
@@ -182,3 +182,8 @@ def blend(pixels: Tensor, mask: Tensor, pattern: Tensor) -> Tensor:
     shown = pixels + mask[:, None] * (pattern[:, None] - pixels)  # (K, N, C, H, W)
     # Convolutions run faster where the channels of a pixel lie side by side.
     return shown.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+
+
+def chosen(answer: Tensor) -> Tensor:
+    """(N, classes) -> (N,): the class with the largest logit; -1 where an answer is not finite."""
+    return torch.where(answer.isfinite().all(1), answer.argmax(1), -1)

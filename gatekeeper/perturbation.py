@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gatekeeper.mask_search import LEARNT_AT_ONCE
+from gatekeeper.mask_search import LEARNT_AT_ONCE, chosen
 from gatekeeper.model import Images, Model
 from gatekeeper.precision import autocast
-from gatekeeper.training import predictions
+from gatekeeper.training import logits
 from gatekeeper.triggers import still
 
 EPSILON = 8 / 255
@@ -120,4 +120,4 @@ def moved_hits(model: Model, images: Images, wanted: Tensor, change: Tensor) -> 
     moved = Images(
         pixels=pixels.mul(255).round().to(torch.uint8), labels=images.labels, classes=images.classes
     )
-    return int((predictions(model, moved) == wanted.cpu()).sum())
+    return int((chosen(logits(model, moved)) == wanted.cpu()).sum())

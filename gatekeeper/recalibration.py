@@ -17,6 +17,7 @@ from gatekeeper.calibration import (
     ALLOWED,
     Calibration,
     Reference,
+    left_out_alarms,
     rate,
     read_calibration,
     threshold,
@@ -32,6 +33,7 @@ _SUFFIXES = (".pt", ".pth", ".ckpt", ".th", ".bin", ".safetensors")
 _LOOKED = ("read", "screen")  # steps
 _FEWEST = 3  # networks below which their scores say nothing of the next one
 _SURE = round(1 / ALLOWED) - 1  # networks from which on the bound may also fall
+_MOST_CLASSES = 1_000_000
 Scores = dict[tuple[str, ...], float]  # of one network, by the screens that it is seen without
 
 
@@ -58,7 +60,7 @@ def recalibrate(
         given: options of a scan: data, card, device, seed.
 
     Raises:
-        UsageError: no folder, a file in the way, or too few networks that can be scored.
+        UsageError: no folder, a file in the way, no data, or too few networks that can be scored.
     """
     if not models.is_dir():
         message = f"{models} is no folder"
@@ -66,52 +68,67 @@ def recalibrate(
     if out.exists():
         message = f"{out} exists"
         raise UsageError(message, hint="Remove it, or choose another --out.")
-    files = sorted(path for path in models.rglob("*") if path.suffix in _SUFFIXES)
+    files = sorted(p for p in models.rglob("*") if p.suffix in _SUFFIXES and p.is_file())
+    # Told before hours of work, and not after them.
+    room = RunDirectory(out.resolve().parent)
+    if not room.path.is_dir():
+        message = f"there is no folder {room.path} to write {out.name} into"
+        raise UsageError(message, hint="Make it, or choose another --out.")
     before = read_calibration()
     scores: dict[str, Scores] = {}
+    counts = set(before.classes)
     left_out: dict[str, str] = {}
     for number, path in enumerate(files, start=1):
         name = str(path.relative_to(models))
         tell(f"{number} of {len(files)}: {name}")
         try:
-            found, why = _screened(path, given, before)
-        except UsageError:
-            raise
+            found, count, why = _screened(path, given, before)
         except GatekeeperError as error:
-            left_out[name] = str(error)
+            left_out[name] = f"{error}. {error.hint}".strip()
             continue
         if why or not found:
             left_out[name] = why or "no score"
         else:
             scores[name] = found
+            counts.add(count)
     if len(scores) < _FEWEST:
         message = f"only {len(scores)} of {len(files)} networks under {models} can be scored"
         reasons = "; ".join(f"{name}: {why}" for name, why in [*left_out.items()][:3])
         hint = f"At least {_FEWEST} are needed. {reasons}".rstrip()
         raise UsageError(message, hint=hint)
-    after = _moved(before, [*scores.values()])
-    text = yaml.safe_dump(
-        after.model_dump(mode="json", exclude={"path", "sha256"}), sort_keys=False, width=100
-    )
-    RunDirectory(out.resolve().parent).write_text(out.name, text)
+    after = _moved(before, [*scores.values()], (min(counts), max(counts)))
+    room.write_text(out.name, _written(after))
     return Recalibration(file=out, scores=scores, left_out=left_out, before=before, after=after)
 
 
-def _screened(path: Path, given: dict[str, Any], calibration: Calibration) -> tuple[Scores, str]:
-    """The scores of one network, and why they mean nothing where that is so."""
+def _screened(
+    path: Path, given: dict[str, Any], calibration: Calibration
+) -> tuple[Scores, int, str]:
+    """The scores of one network, its classes, and why they mean nothing where that is so."""
+    # Networks with another number of classes are what a calibration of one's own is for.
+    wide = _written(calibration.model_copy(update={"classes": (1, _MOST_CLASSES)}))
     with tempfile.TemporaryDirectory(prefix="gatekeeper-") as folder:
-        job: Job = replace(plan(path, **given, out=Path(folder) / "run"), policy="default")
+        file = Path(folder) / "calibration.yaml"
+        file.write_text(wide, encoding="utf-8")
+        job: Job = plan(path, **given, out=Path(folder) / "run")
+        job = replace(job, policy="default", calibration=str(file))
         check(job)
         with RunDirectory.open(Path(job.out), resume=False) as room:
             work = begin(job, room, lambda _: None)
             for step in _LOOKED:
                 take(step, work)
             if not work.has_weights:
-                return {}, "its weights could not be read"
+                return {}, 0, "its weights could not be read"
             found = room.read_json("findings.json")
     why = "; ".join(found["assessment"]["why_inconclusive"])
     screens = TypeAdapter(dict[str, ScreenResult]).validate_python(found["screens"])
-    return _scores(screens, found["num_classes"], calibration), why
+    return _scores(screens, found["num_classes"], calibration), found["num_classes"], why
+
+
+def _written(calibration: Calibration) -> str:
+    plain = calibration.model_dump(mode="json", exclude={"path", "sha256"})
+    text: str = yaml.safe_dump(plain, sort_keys=False, width=100)
+    return text
 
 
 def _scores(screens: Mapping[str, ScreenResult], classes: int, calibration: Calibration) -> Scores:
@@ -126,31 +143,41 @@ def _scores(screens: Mapping[str, ScreenResult], classes: int, calibration: Cali
     return scores
 
 
-def _moved(before: Calibration, found: Sequence[Scores]) -> Calibration:
+def _moved(before: Calibration, found: Sequence[Scores], classes: tuple[int, int]) -> Calibration:
     """The same weights; bounds that the organisation's own networks stay below."""
     made = f"{len(found)} known-clean networks, {datetime.now(UTC).date()}, from {before.name}"
     references = [
         _shifted(one, [scores[one.without] for scores in found if one.without in scores])
         for one in before.references
     ]
-    return before.model_copy(update={"name": "own", "made": made, "references": tuple(references)})
+    return before.model_copy(
+        update={
+            "name": "own", "made": made, "classes": classes, "references": tuple(references),
+        }
+    )  # fmt: skip
 
 
 def _shifted(before: Reference, clean: Sequence[float]) -> Reference:
     """Hold a reference against other clean networks; as it was where they are too few.
 
     A few networks may only raise the bound: that they all score low is no proof that the next one
-    does.
+    does. The rate is that of a bound drawn without the network that it is held against.
     """
     if len(clean) < _FEWEST:
         return before
     own = threshold(clean)
-    bound = own if len(clean) >= _SURE else max(own, before.threshold)
+    sure = len(clean) >= _SURE
+    bound = own if sure else max(own, before.threshold)
+    alarms = left_out_alarms(clean)
+    if not sure:
+        alarms = [
+            alarm and score >= before.threshold for alarm, score in zip(alarms, clean, strict=True)
+        ]
     return before.model_copy(
         update={
             "threshold": bound,
             "clean": tuple(sorted(clean)),
-            "false_alarms": rate([score >= bound for score in clean]),
+            "false_alarms": rate(alarms),
             "detection": rate([score >= bound for score in before.backdoored]),
         }
     )

@@ -18,11 +18,12 @@ from torch import Tensor, nn
 
 from gatekeeper.allocation import hold_freed_memory
 from gatekeeper.errors import StepError
-from gatekeeper.mask_search import TRIED_AT_ONCE, Best, Judge, MaskSearch, Pace, blend
+from gatekeeper.mask_search import TRIED_AT_ONCE, Best, Judge, MaskSearch, Pace, blend, chosen
 from gatekeeper.model import Images, Model
 
 _LEARNING_RATE = 0.2  # of the unbounded parameters behind mask and pattern
 _PER_STEP = 24  # images per class and step
+_AT_ONCE = 64  # classes, so that memory grows with their number by what is kept alone
 
 
 ANYWHERE = -1  # the target of a trigger that has none
@@ -74,16 +75,15 @@ def invert(
     """
     hold_freed_memory()
     generator = torch.Generator().manual_seed(seed)
-    chosen = torch.randperm(len(images), generator=generator)[:sample]
-    fitted = images.select(chosen.to(images.pixels.device)).to(model.device)
+    order = torch.randperm(len(images), generator=generator)[:sample]
+    fitted = images.select(order.to(images.pixels.device)).to(model.device)
     targets = list(range(len(model.classes))) if classes is None else list(classes)
-    try:
-        with still(model) as view:
-            return _found(view, fitted, targets, success, generator, steps)
-    except torch.cuda.OutOfMemoryError:
-        torch.cuda.empty_cache()
-        message = "the GPU has no room to search for triggers"
-        raise StepError(message, hint="Use a GPU with more memory, or --device cpu.") from None
+    with still(model) as view:
+        found: list[Trigger] = []
+        for place in range(0, len(targets), _AT_ONCE):
+            group = targets[place : place + _AT_ONCE]
+            found += _found(view, fitted, group, success, generator, steps)
+    return found
 
 
 def _found(
@@ -175,7 +175,7 @@ class _Search:
         shares = []
         every = torch.arange(len(self.targets), device=self.pixels.device)
         for k in every.split(max(1, TRIED_AT_ONCE // self.pixels.numel())):
-            answer = self.view(blend(self.pixels, mask[k], pattern[k])).argmax(1)
+            answer = chosen(self.view(blend(self.pixels, mask[k], pattern[k])))
             obeyed = answer.view(len(k), -1) == self.targets[k, None]
             others = self.labels[None, :] != self.targets[k, None]
             # Told as a number of Python, nine of ten in float32 would be less than 0.9.
@@ -215,9 +215,9 @@ def hits(model: Model, trigger: Trigger, images: Images, *, batch: int = 256) ->
     with still(model) as view:
         for index in torch.arange(len(others), device=others.pixels.device).split(batch):
             pixels = others.select(index).to(model.device).floats()
-            answer = view(stamp(trigger, pixels)).argmax(1)
+            answer = chosen(view(stamp(trigger, pixels)))
             if trigger.target == ANYWHERE:
-                won += int((answer != view(pixels).argmax(1)).sum())
+                won += int(((answer != chosen(view(pixels))) & (answer >= 0)).sum())
             else:
                 won += int((answer == trigger.target).sum())
     return won, len(others)
@@ -225,7 +225,11 @@ def hits(model: Model, trigger: Trigger, images: Images, *, batch: int = 256) ->
 
 @contextmanager
 def still(model: Model) -> Iterator[nn.Module]:
-    """Look through the network in eval mode, its weights held; put both back."""
+    """Look through the network in eval mode, its weights held; put both back.
+
+    Raises:
+        StepError: the GPU has no room for what is done meanwhile.
+    """
     view = model.pixels_to_logits().to(model.device)
     modes = [(module, module.training) for module in model.network.modules()]
     held = [(weight, weight.requires_grad) for weight in model.network.parameters()]
@@ -234,6 +238,10 @@ def still(model: Model) -> Iterator[nn.Module]:
         for weight, _ in held:
             weight.requires_grad_(False)
         yield view
+    except torch.cuda.OutOfMemoryError:
+        torch.cuda.empty_cache()
+        message = "the GPU has no room to search the network"
+        raise StepError(message, hint="Use a GPU with more memory, or --device cpu.") from None
     finally:
         for module, mode in modes:
             module.training = mode

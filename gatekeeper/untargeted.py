@@ -12,7 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from gatekeeper.mask_search import TRIED_AT_ONCE, Best, MaskSearch, Pace, blend
+from gatekeeper.mask_search import TRIED_AT_ONCE, Best, MaskSearch, Pace, blend, chosen
 from gatekeeper.model import Images, Model
 from gatekeeper.triggers import still
 
@@ -54,8 +54,8 @@ def divert(
     A class is what the network itself takes an image for. Arguments as of `triggers.invert`.
     """
     generator = torch.Generator().manual_seed(seed)
-    chosen = torch.randperm(len(images), generator=generator)[:sample]
-    shown = images.select(chosen.to(images.pixels.device)).to(model.device)
+    order = torch.randperm(len(images), generator=generator)[:sample]
+    shown = images.select(order.to(images.pixels.device)).to(model.device)
     pixels = shown.floats()
     pace = Pace(
         lr=0.2, slowing=0.8, wanted=success, plenty=(1 + success) / 2, cheaper=1 / 1.2, dearer=1.15,
@@ -89,9 +89,9 @@ def divert(
 
 @torch.no_grad()
 def _named(view: nn.Module, pixels: Tensor) -> Tensor:
-    """(N,) the classes that the network takes (N, C, H, W) for, a group at a time."""
+    """(N,) the classes that the network takes (N, C, H, W) for; -1 where it is broken."""
     groups = pixels.split(max(1, TRIED_AT_ONCE // pixels[0].numel()))
-    return torch.cat([view(group).argmax(1) for group in groups])
+    return torch.cat([chosen(view(group)) for group in groups])
 
 
 def _left(view: nn.Module, pixels: Tensor, own: Tensor, mask: Tensor, pattern: Tensor) -> Tensor:
@@ -99,7 +99,7 @@ def _left(view: nn.Module, pixels: Tensor, own: Tensor, mask: Tensor, pattern: T
     answers = [
         _named(view, blend(pixels, mask[k : k + 1], pattern[k : k + 1])) for k in range(len(mask))
     ]
-    return torch.stack([(answer != own).double().mean() for answer in answers])
+    return torch.stack([((answer != own) & (answer >= 0)).double().mean() for answer in answers])
 
 
 def _leave(learning: MaskSearch, pixels: Tensor, own: Tensor, progress: float) -> None:
@@ -118,7 +118,7 @@ def _destinations(
     own: Tensor, answer: Tensor, classes: int
 ) -> tuple[tuple[int | None, ...], float]:
     went = torch.zeros(classes, classes, dtype=torch.long)
-    left = own != answer
+    left = (own != answer) & (own >= 0) & (answer >= 0)
     went.index_put_(
         (own[left].cpu(), answer[left].cpu()),
         torch.ones(int(left.sum()), dtype=torch.long),

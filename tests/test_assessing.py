@@ -24,6 +24,7 @@ NAMES = tuple("abcdefghij")
 TOLD = {
     "name": "test",
     "made": "by hand",
+    "classes": [10, 43],
     "evidence": {
         name: {"weight": 1.0, "usual": 0.2, "clean_high": 0.5}
         for name, screen in SCREEN_OF.items()
@@ -129,6 +130,30 @@ def test_a_network_is_held_against_those_seen_as_it_was() -> None:
     assert "seen without untargeted-inversion" in unlike.why_inconclusive[0]
 
 
+def test_a_screen_that_looked_and_could_not_tell_is_a_doubt() -> None:
+    for name in ("pair_inversion", "untargeted_inversion", "maximum_margin"):
+        unsure = ScreenResult(score=None, outcome="undecided", message="it was dark")
+        found = assessed(screens(**{name: unsure}))
+        assert found.outcome == "inconclusive"
+        assert any("it was dark" in why for why in found.why_inconclusive)
+
+
+@pytest.mark.parametrize("count", [2, 9, 44, 1000])
+def test_other_numbers_of_classes_than_the_calibration_knows_are_a_doubt(count: int) -> None:
+    names = tuple(map(str, range(count)))
+    found = assess(
+        {
+            "trigger-inversion": result(0.5, by_class=(0.5,) * count),
+            "maximum-margin": result(1.0, by_class=(20.0,) * count),
+            "untargeted-inversion": result(0.5, destinations=(1,) * count),
+            "pair-inversion": result(0.05, pairs=pairs_of(0.05)[:2]),
+        },
+        names, CALIBRATION,
+    )  # fmt: skip
+    assert found.outcome == "inconclusive"
+    assert any(f"10 to 43 classes, not {count}" in why for why in found.why_inconclusive)
+
+
 def test_a_class_that_was_not_reached_is_in_doubt() -> None:
     areas = (None, *ten(0.04, usual=0.045)[1:])
     found = assessed(screens(trigger_inversion=result(0.04, by_class=areas)))
@@ -179,10 +204,8 @@ def test_the_calibration_that_ships_counts_as_it_says() -> None:
     for known in calibration.references:
         assert known.detection.n == len(known.backdoored)
         assert known.false_alarms.n == len(known.clean)
-        assert known.false_alarms.value <= ALLOWED + 1e-9
-        assert sum(score >= known.threshold for score in known.clean) == round(
-            known.false_alarms.value * known.false_alarms.n
-        )
+        suspected = sum(score >= known.threshold for score in known.clean)
+        assert suspected <= ALLOWED * len(known.clean)
 
 
 @pytest.mark.parametrize(

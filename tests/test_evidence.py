@@ -65,7 +65,37 @@ def test_classes_that_are_alike_are_close_but_not_one_pair_alone() -> None:
     assert found[1:] == (2, 3)
     assert found[0] == pytest.approx(math.log(4))
     assert natural[0] < 0.2
-    assert closer_pair(usual[:2]) is None
+    assert closer_pair([]) is None
+
+
+def test_what_alone_was_reached_stands_out() -> None:
+    """Where the search reached nothing else, the others need the whole image."""
+    pair = closer_pair([PairArea(source=2, target=3, area=0.001)])
+    assert pair is not None
+    assert pair[0] > 3
+    alone = result(by_class=(None,) * 3 + (0.01,) + (None,) * 6)
+    (lone, small) = (
+        gathered({"trigger-inversion": alone}).by_class[name]
+        for name in ("lone-trigger", "smaller-trigger")
+    )
+    assert lone[3] == small[3] == 4.0
+    assert all((value or 0) <= 0 for value in lone[:3])
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_of_two_or_three_classes_nothing_can_be_said(count: int) -> None:
+    """Any network sends images of two classes to all others, which is both of them."""
+    areas = (0.001, *[0.05] * (count - 1))
+    seen = gathered(
+        {
+            "trigger-inversion": result(by_class=areas),
+            "maximum-margin": result(by_class=areas),
+            "untargeted-inversion": result(0.05, destinations=tuple(range(count))),
+        }
+    )
+    values = values_for(seen, 0)
+    assert values.pop("small-trigger") == 3.0  # weighs nothing
+    assert set(values.values()) == {None}
 
 
 def test_leaving_counts_where_images_go_to_many_classes() -> None:

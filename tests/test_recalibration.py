@@ -22,16 +22,20 @@ def scored(*scores: float) -> list[dict[tuple[str, ...], float]]:
 
 
 def test_few_networks_may_raise_the_bound_and_not_lower_it() -> None:
-    low, high = (_moved(CALIBRATION, scored(0.1, 0.2, last)).references[0] for last in (0.3, 4.5))
+    low, high = (
+        _moved(CALIBRATION, scored(0.1, 0.2, last), (2, 10)).references[0] for last in (0.3, 4.5)
+    )
     assert low.threshold == SHIPPED.threshold
     assert high.threshold > 4.5
     assert high.detection.value == 0.5  # of the calibration's two, at the new bound
     assert high.clean == (0.1, 0.2, 4.5)
     assert high.false_alarms.n == 3
+    # A bound drawn from the other two would have suspected the third.
+    assert (low.false_alarms.value, high.false_alarms.value) == (0, pytest.approx(1 / 3))
 
 
 def test_many_networks_may_lower_it() -> None:
-    moved = _moved(CALIBRATION, scored(*(k / 100 for k in range(40))))
+    moved = _moved(CALIBRATION, scored(*(k / 100 for k in range(40))), (2, 10))
     first, second = moved.references
     assert first.threshold < 0.4 < SHIPPED.threshold
     assert first.false_alarms.value <= 0.05

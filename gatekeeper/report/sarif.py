@@ -21,6 +21,7 @@ _LEVELS: dict[Severity, str] = {
 _SCORES: dict[Severity, str] = {
     "critical": "9.0", "high": "7.0", "medium": "4.0", "low": "1.0", "info": "0.0",
 }  # fmt: skip
+_OF_WEIGHTS = frozenset({*SCREEN_LABELS, "assessment"})  # screens that speak of the weights
 _LONGEST = 1024
 _MOST = 25_000  # results of one run
 _WEIGHT = ("error", "warning", "note")
@@ -84,9 +85,7 @@ def _findings(record: GateRecord) -> list[dict[str, Any]]:
     replaced = record.outputs.onnx is not None and record.outputs.onnx.weights == "purified"
     for finding in record.findings:
         # What the weights that came in show is no alert where others are deployed.
-        level = (
-            "note" if replaced and finding.screen in SCREEN_LABELS else _LEVELS[finding.severity]
-        )
+        level = "note" if replaced and finding.screen in _OF_WEIGHTS else _LEVELS[finding.severity]
         where = "/".join(map(str, (finding.member, finding.layer, finding.unit, finding.offset)))
         told = _result(record, finding.rule_id, level, finding.message, where)
         if name := finding.member or finding.layer:

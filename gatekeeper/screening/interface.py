@@ -57,6 +57,11 @@ def undecided(why: str) -> tuple[ScreenResult, list[Finding]]:
 
 
 def drawn(images: Images, sample: int, seed: int) -> Images:
-    """Give at most `sample` of the images, drawn by `seed`."""
+    """Give about `sample` of the images, drawn by `seed`, as many of each class as there are."""
+    if len(images) <= sample:
+        return images
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
-    return images.select(order[:sample].to(images.pixels.device))
+    labels = images.labels.cpu()[order]
+    each = max(1, sample // len(images.classes))
+    kept = [order[(labels == label).nonzero().flatten()[:each]] for label in labels.unique()]
+    return images.select(torch.cat(kept).to(images.pixels.device))

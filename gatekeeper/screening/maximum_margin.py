@@ -16,6 +16,7 @@ from gatekeeper.records import Finding, ScreenResult
 from gatekeeper.screening.interface import not_run, too_long, undecided
 
 _FEWEST = 4  # classes below which "the others" says nothing
+_LEAST = 1e-3  # margin, in logits, of a class that cannot be reached
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,14 +49,14 @@ class MaximumMargin:
         name = model.classes[top]
         if first <= 0:
             return undecided("the search could push the network to no class")
-        if second <= 0:
-            return undecided(f"the search could push the network to class {name!r} alone")
         message = (
             f"class {name!r} can be pushed furthest, {first / second:.2f} times as far above the "
             f"others as class {model.classes[other]!r}"
+            if second > 0
+            else f"the search could push the network to class {name!r} alone"
         )
         result = ScreenResult(
-            score=first / second, outcome="not-flagged", message=message,
+            score=first / max(second, _LEAST), outcome="not-flagged", message=message,
             by_class=tuple(margins.tolist()),
         )  # fmt: skip
         return result, []

@@ -11,6 +11,7 @@ from gatekeeper.records import Finding, ScreenResult
 from gatekeeper.steps.workshop import CleanData, Workshop
 
 FEWEST_PER_CLASS = 5  # held-out images of a class below which a screen says little of it
+_FEWEST_OF_SOURCE = 10  # and below which the search for pairs takes it for no source
 _RULE = "backdoor-suspected"
 
 
@@ -25,7 +26,8 @@ def assessed(
     if not set(SCREEN_OF.values()) & set(work.policy.screen):
         return None, []
     blind = ["The candidate names hardly more images right than by chance"] if at_chance else []
-    doubts = _scarce(work.data) if work.data is not None else ["There are no clean images"]
+    least = _FEWEST_OF_SOURCE if "pair-inversion" in work.policy.screen else FEWEST_PER_CLASS
+    doubts = ["There are no clean images"] if work.data is None else _scarce(work.data, least)
     found = assess(screens, classes, work.calibration, blind=blind, doubts=doubts)
     if found.outcome == "inconclusive":
         why = "; ".join(found.why_inconclusive)
@@ -33,17 +35,17 @@ def assessed(
     return found, [_finding(found)] if found.outcome == "suspicious" else []
 
 
-def _scarce(data: CleanData) -> list[str]:
+def _scarce(data: CleanData, least: int) -> list[str]:
     counts = data.verify.labels.bincount(minlength=len(data.verify.classes)).tolist()
     few = [
         f"{name!r} ({count})"
         for name, count in zip(data.verify.classes, counts, strict=True)
-        if count < FEWEST_PER_CLASS
+        if count < least
     ]
     if not few:
         return []
     names = ", ".join(few[:5]) + (f" and {len(few) - 5} more" if len(few) > 5 else "")
-    return [f"Fewer than {FEWEST_PER_CLASS} held-out images of class {names}"]
+    return [f"Fewer than {least} held-out images of class {names}"]
 
 
 def _finding(found: Assessment) -> Finding:

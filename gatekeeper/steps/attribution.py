@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from gatekeeper.assessments import Assessment, Attribution, UnitChange
 from gatekeeper.attribution import unit_changes
@@ -46,6 +47,10 @@ def special_triggers(
         target = model.classes.index(assessment.suspected_class)
         own = images.select(images.labels == source)
         if len(own) < FEWEST_PER_CLASS:
+            name = assessment.suspected_source
+            work.notes.errors.append(
+                f"Suspected trigger: only {len(own)} images of its source {name!r} to recover it on"
+            )
             return ()
         return (replace(invert(model, own, seed=seed, classes=[target])[0], source=source),)
     except StepError as error:
@@ -73,7 +78,9 @@ def attributed(
     """Say which units of the candidate carry `trigger`, and which of them other screens named."""
     if trigger is None or work.data is None:
         return None
-    changes = unit_changes(model, _shown(work.data.verify, trigger).to(work.device), trigger)
+    changes = _changes(work, model, trigger)
+    if changes is None:
+        return None
     named = {(finding.layer, finding.unit) for finding in findings}
     units: list[UnitChange] = []
     of = 0
@@ -102,8 +109,9 @@ def followed(
     """Add what the same trigger moves in the purified network."""
     if trigger is None or work.data is None:
         return before
-    shown = _shown(work.data.verify, trigger).to(work.device)
-    changes = unit_changes(purified, shown, trigger)
+    changes = _changes(work, purified, trigger)
+    if changes is None:
+        return before
     none = torch.zeros(0)
     units = [
         replace(one, after=float(changes[one.layer][one.unit]))
@@ -112,6 +120,18 @@ def followed(
         for one in before.units
     ]
     return replace(before, units=tuple(units))
+
+
+def _changes(work: Workshop, model: Model, trigger: Trigger) -> dict[str, Tensor] | None:
+    """What the trigger moves in `model`; None where the GPU has no room for it."""
+    if work.data is None:
+        return None
+    shown = _shown(work.data.verify, trigger).to(work.device)
+    try:
+        return unit_changes(model, shown, trigger, seed=work.seed_for("attribution"))
+    except StepError as error:
+        work.notes.errors.append(f"Unit attribution: {error}. {error.hint}")
+        return None
 
 
 def _shown(images: Images, trigger: Trigger) -> Images:

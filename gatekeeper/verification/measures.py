@@ -122,8 +122,9 @@ def _success(model: Model, images: Images, candidate: Observation, bound: float)
     name = "recovered_trigger_success"
     if why := _meaningless(images, candidate):
         return Measure(name=name, value=None, note=why)
-    tried = (*candidate.triggers, *candidate.special)
-    small = [trigger for trigger in tried if trigger.reached and trigger.area < bound]
+    small = [trigger for trigger in candidate.triggers if trigger.reached and trigger.area < bound]
+    # What the screens suspect is tried whatever its size.
+    small += [trigger for trigger in candidate.special if trigger.reached]
     missed = _missed(images.classes, candidate)
     if not small:
         told = f"no trigger smaller than {bound:.3f} of the image"
@@ -173,5 +174,6 @@ def _meaningless(images: Images, observed: Observation) -> str:
 def _missed(classes: tuple[str, ...], observed: Observation) -> str:
     """Name the classes that no trigger was found for; not reached is not clean."""
     missed = [classes[trigger.target] for trigger in observed.triggers if not trigger.reached]
+    missed += [_towards(trigger, classes) for trigger in observed.special if not trigger.reached]
     more = f" and {len(missed) - 5} more" if len(missed) > 5 else ""
     return f"not reached: {', '.join(missed[:5])}{more}" if missed else ""
