@@ -10,8 +10,8 @@ from gatekeeper.intervals import wilson
 from gatekeeper.policy import Bound, Policy
 from gatekeeper.records import Check, Measure, Outcome, Subject, Verification
 
-# Equivalence, extremes over classes and searched areas have no sampling interval.
 SUSPECTED = "backdoor-suspected"
+# Equivalence, extremes over classes and searched areas have no sampling interval.
 OBSERVED = frozenset(
     {
         "onnx_top1_agreement",

@@ -26,6 +26,7 @@ from gatekeeper.redteam import BadNets, attack_success
 from gatekeeper.report import render
 from gatekeeper.rundir import RunDirectory, disk_told
 from gatekeeper.steps.attribution import most_telling
+from gatekeeper.steps.conclusion import assessment
 from gatekeeper.steps.observations import load_observation
 from gatekeeper.steps.purify import PURIFIED
 from gatekeeper.steps.screen import OBSERVATION
@@ -150,7 +151,8 @@ def _draw_beside(out: Path, job: Job) -> Path | None:
     work = Workshop(job, room)
     if work.data is None or not room.file(OBSERVATION).exists():
         return None
-    found = most_telling(load_observation(room, OBSERVATION), None, work.data.verify.classes)
+    seen = load_observation(room, OBSERVATION)
+    found = most_telling(seen, assessment(work), work.data.verify.classes)
     if found is None:
         return None
     images = work.data.verify

@@ -160,7 +160,7 @@ class TriggerRecord:
     target_class: str
     source_class: str | None = None  # None: all classes
     area: float | None  # share of the image that it changes
-    success: float | None  # on the held-out images, a sample of which it was fitted on
+    success: float | None  # on held-out images that it was not fitted on, where there are enough
     success_after: float | None  # the same trigger against what would be deployed
     reached: bool
     subject: Subject = "candidate"

@@ -21,8 +21,7 @@ _CAPTION = 18
 
 def picture(trigger: Trigger, images: Images) -> str:
     """Base64 PNG of four squares: an image, the same with the trigger, the mask, the pattern."""
-    order = (images.labels == trigger.target).int().argsort(stable=True)  # others come first
-    shown = images.select(order[:1]).to("cpu").floats()  # (1, C, H, W)
+    shown = images.select(_fitting(trigger, images)).to("cpu").floats()  # (1, C, H, W)
     squares = [
         shown[0],
         stamp(trigger, shown)[0],
@@ -40,11 +39,18 @@ def compared(trigger: Trigger, images: Images, truth: Images) -> bytes:
         images: clean images.
         truth: the same images, wearing the true trigger.
     """
-    place = int((images.labels != trigger.target).int().argmax())
-    shown = images.select(torch.tensor([place])).to("cpu").floats()
-    worn = truth.select(torch.tensor([place])).to("cpu").floats()
+    place = _fitting(trigger, images)
+    shown, worn = (part.select(place).to("cpu").floats() for part in (images, truth))
     squares = [shown[0], worn[0], stamp(trigger, shown)[0], trigger.mask * trigger.pattern]
     return _strip(squares, ("image", "true trigger", "recovered", "recovered alone"))
+
+
+def _fitting(trigger: Trigger, images: Images) -> Tensor:
+    """(1,) the first image that the trigger is about: of its source, else not of its target."""
+    wanted = images.labels != trigger.target
+    if trigger.source is not None:
+        wanted = images.labels == trigger.source
+    return wanted.int().argsort(descending=True, stable=True)[:1]
 
 
 def _strip(squares: Sequence[Tensor], captions: Sequence[str]) -> bytes:

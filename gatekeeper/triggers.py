@@ -23,6 +23,7 @@ from gatekeeper.model import Images, Model
 
 _LEARNING_RATE = 0.2  # of the unbounded parameters behind mask and pattern
 _PER_STEP = 24  # images per class and step
+SAMPLE = 192  # images that a trigger is fitted on
 _AT_ONCE = 64  # classes, so that memory grows with their number by what is kept alone
 
 
@@ -54,7 +55,7 @@ def invert(
     *,
     seed: int,
     steps: int = 150,
-    sample: int = 192,
+    sample: int = SAMPLE,
     success: float = 0.9,
     classes: Sequence[int] | None = None,
 ) -> list[Trigger]:
@@ -84,6 +85,12 @@ def invert(
             group = targets[place : place + _AT_ONCE]
             found += _found(view, fitted, group, success, generator, steps)
     return found
+
+
+def unfitted(images: Images, seed: int) -> Images:
+    """Give the images that `invert` with this seed fits no trigger on."""
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    return images.select(order[SAMPLE:].sort().values.to(images.pixels.device))
 
 
 def _found(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import date
 
@@ -66,13 +66,16 @@ def judge(
         errors: what could not be done; any of them keeps the run from a pass.
         today: the day on which waivers are held against their expiry.
     """
-    waivers, judged = _waive(policy, artifact_sha256, findings, today)
+    present = {finding.rule_id for finding in findings}
+    if assessment is not None and assessment.outcome != "clean-looking":
+        present.add(SUSPECTED)  # also where the screens could not tell, which is no finding
+    waivers, live = _waive(policy, artifact_sha256, present, today)
+    judged = tuple(replace(finding, waived=finding.rule_id in live) for finding in findings)
     checks = check_all(policy, verification, samples)
     if checks and assessment is not None:
-        waived = any(f.waived for f in judged if f.rule_id == SUSPECTED)
-        checks = (*checks, check_assessment(assessment, waived=waived))
+        checks = (*checks, check_assessment(assessment, waived=SUSPECTED in live))
     forbidden = [f for f in judged if not f.waived and _is_forbidden(f, policy)]
-    expired = _expired(waivers, judged, artifact_sha256)
+    expired = _expired(waivers, present - live, artifact_sha256)
     if forbidden:
         told = [f"{finding.rule_id}: {finding.message}" for finding in forbidden]
         verdict = Verdict(decision="reject", reasons=(*told, *expired, *errors))
@@ -98,15 +101,13 @@ def _is_forbidden(finding: Finding, policy: Policy) -> bool:
 
 
 def _waive(
-    policy: Policy, artifact: str, findings: Sequence[Finding], today: date
-) -> tuple[tuple[WaiverRecord, ...], tuple[Finding, ...]]:
-    """Mark the findings that somebody answers for, and tell what became of each waiver."""
+    policy: Policy, artifact: str, present: Set[str], today: date
+) -> tuple[tuple[WaiverRecord, ...], set[str]]:
+    """Tell what became of each waiver, and for which of the rules `present` somebody answers."""
     records = []
     live = set()
     for waiver in policy.waivers:
-        matches = waiver.artifact == f"sha256:{artifact}" and any(
-            finding.rule_id == waiver.rule for finding in findings
-        )
+        matches = waiver.artifact == f"sha256:{artifact}" and waiver.rule in present
         expired = today > waiver.expires
         if matches and not expired:
             live.add(waiver.rule)
@@ -120,20 +121,18 @@ def _waive(
                 state="expired" if expired else "applied" if matches else "unused",
             )
         )
-    judged = tuple(replace(f, waived=f.rule_id in live) for f in findings)
-    return tuple(records), judged
+    return tuple(records), live
 
 
 def _expired(
-    waivers: Sequence[WaiverRecord], findings: Sequence[Finding], artifact: str
+    waivers: Sequence[WaiverRecord], open_rules: Set[str], artifact: str
 ) -> tuple[str, ...]:
-    """Tell which findings of this very artifact are back, since nobody answers for them now."""
-    back = {finding.rule_id for finding in findings if not finding.waived}
+    """Tell which rules of this very artifact are open again, since nobody answers for them now."""
     return tuple(
         f"The waiver for {waiver.rule} ({waiver.owner}) expired on {waiver.expires}."
         for waiver in waivers
         if waiver.state == "expired"
-        and waiver.rule in back
+        and waiver.rule in open_rules
         and waiver.artifact == f"sha256:{artifact}"
     )
 

@@ -15,7 +15,7 @@ from torch import nn
 from gatekeeper.model import Images, Model
 from gatekeeper.records import InputSpec
 from gatekeeper.trigger_pictures import picture
-from gatekeeper.triggers import Trigger, hits, invert, stamp
+from gatekeeper.triggers import SAMPLE, Trigger, hits, invert, stamp, unfitted
 
 NATURAL = 0.015  # share of the image, below which no class of a clean network can be forced
 
@@ -211,3 +211,11 @@ def test_classes_in_groups_find_what_all_at_once_find(monkeypatch: pytest.Monkey
     for one, other in zip(whole, apart, strict=True):
         assert one.reached == other.reached
         torch.testing.assert_close(one.mask, other.mask, atol=1e-3, rtol=1e-3)
+
+
+def test_success_is_told_of_images_that_no_trigger_was_fitted_on(held_out: Images) -> None:
+    rest = unfitted(held_out, seed=3)
+    assert len(rest) == len(held_out) - SAMPLE
+    order = torch.randperm(len(held_out), generator=torch.Generator().manual_seed(3))
+    fitted = {held_out.pixels[place].numpy().tobytes() for place in order[:SAMPLE].tolist()}
+    assert sum(image.numpy().tobytes() in fitted for image in rest.pixels) < 5  # a few are alike

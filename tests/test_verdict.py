@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from full_record import full_record
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gatekeeper.assessments import Assessment, CalibrationRecord, Rate, Standing
 from gatekeeper.policy import Bound, Policy, Waiver
 from gatekeeper.records import Decision, Finding, Measure, Skipped, Verdict, Verification
 from gatekeeper.verdict import ALWAYS_FORBIDDEN, Judgement, exit_code, judge
@@ -39,6 +40,19 @@ def measures(accuracy: float | None, success: float | None) -> dict[str, Measure
         "clean_accuracy": measure("clean_accuracy", accuracy),
         "recovered_trigger_success": measure("recovered_trigger_success", success),
     }
+
+
+def assessment() -> Assessment:
+    """What the screens said of a network that looks clean."""
+    rate = Rate(value=0.0, low=0.0, high=0.1, n=30)
+    known = CalibrationRecord(
+        name="test", sha256=OTHER, threshold=3.0, clean=(0.5, 1.0), backdoored=(5.0,),
+        false_alarms=rate, detection=rate,
+    )  # fmt: skip
+    return Assessment(
+        outcome="clean-looking", score=0.7, suspected_class=None, suspected_source=None, kind=None,
+        agreeing=(), evidence=(), why_inconclusive=(), calibration=known,
+    )  # fmt: skip
 
 
 GOOD, BAD = measures(0.95, 0.0), measures(0.95, 0.9)
@@ -196,6 +210,25 @@ def test_a_waiver_holds_to_its_last_day() -> None:
     assert result.verdict.decision == "pass"
     assert result.findings[0].waived
     assert [entry.state for entry in result.waivers] == ["applied"]
+
+
+@pytest.mark.parametrize("outcome", ["suspicious", "inconclusive", "clean-looking"])
+def test_a_waiver_answers_for_what_the_screens_say_together(outcome: Standing) -> None:
+    """An inconclusive score is no finding, and somebody may answer for it all the same."""
+    found = [finding("backdoor-suspected", severity="high")] if outcome == "suspicious" else []
+    told = replace(assessment(), outcome=outcome, why_inconclusive=("it was dark",))
+    policy = waiver(TODAY, rule="backdoor-suspected")
+    waived = judged(GOOD, policy=policy, findings=found, assessment=told)
+    assert waived.verdict.decision == "pass"
+    assert waived.waivers[0].state == ("unused" if outcome == "clean-looking" else "applied")
+    bare = judged(GOOD, findings=found, assessment=told).verdict.decision
+    expected = {"suspicious": "reject", "inconclusive": "undecided", "clean-looking": "pass"}
+    assert bare == expected[outcome]
+    late = judged(
+        GOOD, policy=policy, findings=found, assessment=told, today=TODAY + timedelta(days=1)
+    )
+    assert late.verdict.decision == expected[outcome]
+    assert any("expired" in why for why in late.verdict.reasons) == (outcome != "clean-looking")
 
 
 def test_an_expired_waiver_brings_its_finding_back_and_says_so() -> None:

@@ -12,7 +12,6 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -99,18 +98,18 @@ class Inspector:
     def inspect_stream(self, stream: BinaryIO, path: str) -> Inspection:
         """Inspect an open regular file from its beginning."""
         size = stream.seek(0, 2)
-        # Hashing leaves the interpreter to the child's start and answer.
-        with ThreadPoolExecutor(1) as aside:
-            hashed = aside.submit(_sha256, stream.fileno())
-            protections: tuple[str, ...] = ()
-            try:
-                child = self.start()
-                protections = child.protections
-                seen = _checked(child.ask({}, stream), protections)
-            except QuarantineError as error:
-                protections = protections or error.protections
-                seen = _Seen(kind="unreadable", unreadable=str(error), hint=error.hint)
-            digest = hashed.result()
+        protections: tuple[str, ...] = ()
+        digest = ""
+        try:
+            child = self.start()
+            protections = child.protections
+            child.send({}, stream)
+            digest = _sha256(stream.fileno())  # while the child looks
+            seen = _checked(child.answer(), protections)
+        except QuarantineError as error:
+            protections = protections or error.protections
+            seen = _Seen(kind="unreadable", unreadable=str(error), hint=error.hint)
+        digest = digest or _sha256(stream.fileno())
         if not seen.unreadable and seen.kind in UNREADABLE:
             reason, hint = UNREADABLE[seen.kind]
             seen = replace(seen, unreadable=reason, hint=hint)

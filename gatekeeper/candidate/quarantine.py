@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -115,6 +116,7 @@ class Quarantine:
             message = f"the quarantine could not be started: {error.strerror}"
             raise RunDirectoryError(message, hint="Mend the machine, then add --resume.") from error
         self._left = b""
+        self._until = 0.0
         try:
             hello = self._answer(time.monotonic() + _START)
             self.protections = tuple(str(line) for line in hello.get("protections", []))
@@ -137,26 +139,39 @@ class Quarantine:
         self.close()
 
     def ask(self, given: Mapping[str, Any], *files: BinaryIO) -> dict[str, Any]:
+        """Send a question and wait for its answer; arguments and errors as of the two."""
+        self.send(given, *files)
+        return self.answer()
+
+    def send(self, given: Mapping[str, Any], *files: BinaryIO) -> None:
         """Send descriptors of `files`, the first to be read, the second to be written.
+
+        Raises:
+            QuarantineError: the child takes no question any more.
+        """
+        size = os.fstat(files[0].fileno()).st_size
+        self._until = time.monotonic() + _SECONDS + size / _BYTES_PER_SECOND
+        # A descriptor of its own: read-only, and with a position that is not ours.
+        source = os.open(f"/proc/self/fd/{files[0].fileno()}", os.O_RDONLY)
+        try:
+            descriptors = [source, *(file.fileno() for file in files[1:])]
+            socket.send_fds(self._ours, [json.dumps(given).encode()], descriptors)
+        except OSError as error:
+            self.close()
+            message = f"the quarantine takes no question ({error.strerror})"
+            raise QuarantineError(message, protections=self.protections) from None
+        finally:
+            os.close(source)
+
+    def answer(self) -> dict[str, Any]:
+        """Wait for the answer to what was sent.
 
         Raises:
             MalformedTensorError: a tensor does not fit its storage.
             QuarantineError: it cannot be parsed, within bounds of time and memory.
             RunDirectoryError: the machine failed (disk full, no more processes), not the file.
         """
-        size = os.fstat(files[0].fileno()).st_size
-        # A descriptor of its own: read-only, and with a position that is not ours.
-        source = os.open(f"/proc/self/fd/{files[0].fileno()}", os.O_RDONLY)
-        try:
-            descriptors = [source, *(file.fileno() for file in files[1:])]
-            socket.send_fds(self._ours, [json.dumps(given).encode()], descriptors)
-            answer = self._answer(time.monotonic() + _SECONDS + size / _BYTES_PER_SECOND)
-        except OSError as error:
-            self.close()
-            message = f"the quarantine gave no answer ({error.strerror})"
-            raise QuarantineError(message, protections=self.protections) from None
-        finally:
-            os.close(source)
+        answer = self._answer(self._until)
         _refuse(answer, self.protections)
         return answer
 
@@ -177,11 +192,11 @@ class Quarantine:
         told = getattr(self, "protections", ())
         while b"\n" not in self._left:
             left = until - time.monotonic()
-            if left <= 0 or len(self._left) > _ANSWER:
+            if (left <= 0 and not self._ready()) or len(self._left) > _ANSWER:
                 self.close()
                 message = "parsing the file took too long and was stopped"
                 raise QuarantineError(message, protections=told)
-            self._ours.settimeout(left)
+            self._ours.settimeout(max(left, 0.001))
             piece = b""
             with contextlib.suppress(ConnectionError):
                 try:
@@ -201,6 +216,10 @@ class Quarantine:
             message = "the quarantine's answer is damaged"
             raise QuarantineError(message, protections=told)
         return answer
+
+    def _ready(self) -> bool:
+        """Whether something lies there to be read, though the parent came late for it."""
+        return bool(select.select([self._ours], [], [], 0)[0])
 
     def _last_words(self) -> str:
         with contextlib.suppress(subprocess.TimeoutExpired):

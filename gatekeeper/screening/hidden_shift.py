@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from gatekeeper.model import Images, Model
 from gatekeeper.records import Finding, ScreenResult
-from gatekeeper.screening.interface import drawn, not_run, too_long, undecided
+from gatekeeper.screening.interface import broken, drawn, not_run, too_long, undecided
 from gatekeeper.shifts import least_shifts
 
 _PASSES = 60 * 32  # images for each class
@@ -38,6 +38,8 @@ class HiddenShift:
         if (why := too_long(model, count * _PASSES)) is not None:
             return not_run(why)
         shown = drawn(images, self.sample, self.seed)
+        if (why := broken(model, shown)) is not None:
+            return undecided(why)
         lengths = least_shifts(model, shown, seed=self.seed, depth=self.depth)
         if lengths is None:
             return not_run(f"no one layer of {model.architecture} carries all that follows")

@@ -8,6 +8,7 @@ import torch
 
 from gatekeeper.model import Images, Model
 from gatekeeper.records import Finding, ScreenResult
+from gatekeeper.training import logits
 
 
 class Screen(Protocol):
@@ -26,6 +27,7 @@ class ImageScreen(Protocol):
         ...
 
 
+_ASKED = 64  # images that tell whether a network works at all
 # Values of all images in all passes of one search, above which it takes too long on a device.
 _MOST_WORK = {"cpu": 2e9, "cuda": 2e11}
 
@@ -54,6 +56,17 @@ def not_run(why: str) -> tuple[ScreenResult, list[Finding]]:
 def undecided(why: str) -> tuple[ScreenResult, list[Finding]]:
     """Say that a screen looked, and that what it saw means nothing."""
     return ScreenResult(score=None, outcome="undecided", message=why), []
+
+
+def broken(model: Model, images: Images) -> str | None:
+    """Say that what the network answers means nothing; None where it may."""
+    few = images.select(torch.arange(min(len(images), _ASKED), device=images.pixels.device))
+    answers = logits(model, few)
+    if not bool(answers.isfinite().all()):
+        return "the network's answers are not finite"
+    if len(answers) > 1 and bool((answers == answers[0]).all()):
+        return "the network gives every image the same answer"
+    return None
 
 
 def drawn(images: Images, sample: int, seed: int) -> Images:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from gatekeeper.model import Images, Model
 from gatekeeper.pair_search import careful_pairs
 from gatekeeper.records import Finding, PairArea, ScreenResult
-from gatekeeper.screening.interface import drawn, not_run, too_long, undecided
+from gatekeeper.screening.interface import broken, drawn, not_run, too_long, undecided
 
 _COARSE, _FINE = 100, 150 * 24  # images for each pair
 
@@ -39,12 +39,12 @@ class PairInversion:
         if (why := too_long(model, count * (count - 1) * _COARSE + self.kept * _FINE)) is not None:
             return not_run(why)
         shown = drawn(images, self.sample, self.seed)
+        if (why := broken(model, shown)) is not None:
+            return undecided(why)
         sources = int((shown.labels.bincount(minlength=count) >= self.least).sum())
         if not sources:
             return not_run(f"no class has {self.least} images")
-        found = careful_pairs(
-            model, shown, seed=self.seed, most=self.kept, least=self.least
-        )  # fmt: skip
+        found = careful_pairs(model, shown, seed=self.seed, most=self.kept, least=self.least)
         if not found:
             return undecided("no mask led from any class to another")
         pairs = tuple(

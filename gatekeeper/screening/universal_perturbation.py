@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from gatekeeper.model import Images, Model
 from gatekeeper.perturbation import universal_by_class
 from gatekeeper.records import Finding, ScreenResult
-from gatekeeper.screening.interface import drawn, not_run, too_long
+from gatekeeper.screening.interface import broken, drawn, not_run, too_long, undecided
 
 _PASSES = 60 * 48  # images for each class
 
@@ -36,6 +36,8 @@ class UniversalPerturbation:
         if (why := too_long(model, count * _PASSES)) is not None:
             return not_run(why)
         shown = drawn(images, self.sample, self.seed)
+        if (why := broken(model, shown)) is not None:
+            return undecided(why)
         _, obeyed = universal_by_class(model, shown, seed=self.seed)
         top = int(obeyed.argmax())
         message = (

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from gatekeeper.model import Images, Model
 from gatekeeper.records import Finding, ScreenResult
-from gatekeeper.screening.interface import not_run, too_long, undecided
+from gatekeeper.screening.interface import broken, not_run, too_long, undecided
 from gatekeeper.untargeted import divert
 
 _PASSES = 6 * 150 * 24  # images for all starts
@@ -29,6 +29,8 @@ class UntargetedInversion:
         """
         if (why := too_long(model, _PASSES)) is not None:
             return not_run(why)
+        if (why := broken(model, images)) is not None:
+            return undecided(why)
         found = divert(model, images, seed=self.seed)
         if not found.reached:
             return undecided("no mask made enough images leave their class")

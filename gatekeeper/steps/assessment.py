@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 from gatekeeper.assessing import assess
 from gatekeeper.assessments import Assessment
+from gatekeeper.checks import SUSPECTED
 from gatekeeper.evidence import SCREEN_OF
 from gatekeeper.records import Finding, ScreenResult
 from gatekeeper.steps.workshop import CleanData, Workshop
 
 FEWEST_PER_CLASS = 5  # held-out images of a class below which a screen says little of it
 _FEWEST_OF_SOURCE = 10  # and below which the search for pairs takes it for no source
-_RULE = "backdoor-suspected"
 
 
 def assessed(
@@ -51,13 +51,13 @@ def _scarce(data: CleanData, least: int) -> list[str]:
 def _finding(found: Assessment) -> Finding:
     rate = found.calibration.false_alarms
     return Finding(
-        rule_id=_RULE,
+        rule_id=SUSPECTED,
         screen="assessment",
         severity="high",
         score=found.score,
         threshold=found.calibration.threshold,
-        message=f"the screens together speak for a backdoor{_towards(found)}; at this bound they "
-        f"suspect {round(rate.value * rate.n)} of {rate.n} clean networks of the calibration",
+        message=f"the screens together speak for a backdoor{_towards(found)}; bounds drawn "
+        f"so suspect {round(rate.value * rate.n)} of {rate.n} clean networks of kinds unseen",
     )
 
 

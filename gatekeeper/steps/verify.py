@@ -14,11 +14,12 @@ from gatekeeper.steps.purify import PURIFIED
 from gatekeeper.steps.screen import OBSERVATION
 from gatekeeper.steps.workshop import CleanData, Workshop
 from gatekeeper.trigger_pictures import picture
-from gatekeeper.triggers import ANYWHERE, Trigger, hits
+from gatekeeper.triggers import ANYWHERE, Trigger, hits, unfitted
 from gatekeeper.verification import Observation, measure, observe
 
 # The smallest ones: a report of a thousand classes stays readable, and its run short.
 _PICTURES, _MEASURED = 4, 20
+_ENOUGH = 50  # images that no trigger was fitted on, to measure by
 
 
 def verify(work: Workshop) -> list[str]:
@@ -109,8 +110,14 @@ def _describe(
     purified: Model | None,
     subject: Subject,
 ) -> list[TriggerRecord]:
-    """Measure each recovered trigger on all held-out images; draw the smallest ones."""
+    """Measure each recovered trigger on held-out images; draw the smallest ones.
+
+    Those of the classes are shown images that none was fitted on, where there are enough.
+    """
     images = data.verify.to(work.device)
+    unseen = unfitted(images, work.seed_for("observe"))
+    if len(unseen) < _ENOUGH:
+        unseen = images
     by_size = sorted(observation.triggers, key=lambda trigger: (not trigger.reached, trigger.area))
     by_size = [*observation.special, *by_size]
     return [
@@ -121,13 +128,14 @@ def _describe(
             else model.classes[trigger.target],
             source_class=None if trigger.source is None else model.classes[trigger.source],
             area=trigger.area if trigger.reached else None,
-            success=_success(model, trigger, images, rank),
-            success_after=_success(purified, trigger, images, rank) if purified else None,
+            success=_success(model, trigger, shown, rank),
+            success_after=_success(purified, trigger, shown, rank) if purified else None,
             reached=trigger.reached,
             subject=subject,
             picture=picture(trigger, images) if rank < _PICTURES and trigger.reached else "",
         )
         for rank, trigger in enumerate(by_size)
+        for shown in [images if rank < len(observation.special) else unseen]
     ]
 
 

@@ -93,3 +93,15 @@ def test_a_waived_finding_is_suppressed(record: GateRecord) -> None:
     waived = replace(record, findings=(replace(record.findings[0], waived=True),))
     (run,) = json.loads(render(waived, "sarif"))["runs"]
     assert run["results"][0]["suppressions"]
+
+
+def test_what_speaks_of_weights_that_are_replaced_is_no_alert() -> None:
+    """The sample is HARDENED: what the screens say of the candidate stays a note."""
+    hardened = read_record(SAMPLE.read_text(encoding="utf-8"), "sample")
+    suspected = replace(
+        hardened.findings[0], rule_id="backdoor-suspected", screen="assessment", severity="high"
+    )
+    ran = replace(suspected, rule_id="code-execution", screen="inspect", severity="critical")
+    (run,) = json.loads(render(replace(hardened, findings=(suspected, ran)), "sarif"))["runs"]
+    levels = {one["ruleId"]: one["level"] for one in run["results"]}
+    assert (levels["backdoor-suspected"], levels["code-execution"]) == ("note", "error")

@@ -9,7 +9,7 @@ from torch import nn
 from gatekeeper.model import Images, Model
 from gatekeeper.records import InputSpec
 from gatekeeper.screening import IMAGE_SCREENS, MaximumMargin
-from gatekeeper.screening.interface import too_long
+from gatekeeper.screening.interface import drawn, too_long
 
 
 def large(classes: int) -> tuple[Model, Images]:
@@ -41,3 +41,13 @@ def test_many_classes_of_large_images_have_no_margins_on_a_cpu() -> None:
     assert MaximumMargin()(model)[0].outcome == "not-run"
     assert too_long(large(10)[0], 10 * 400) is None
     assert too_long(large(10)[0], 10 * 400, share=0.1) is not None
+
+
+def test_a_sample_holds_as_many_of_each_class_as_there_are() -> None:
+    labels = torch.tensor([0] * 900 + [1] * 90 + [2] * 10)
+    images = Images(
+        pixels=torch.zeros(1000, 1, 2, 2, dtype=torch.uint8), labels=labels, classes=("a", "b", "c")
+    )
+    counts = drawn(images, 300, seed=0).labels.bincount().tolist()
+    assert counts == [100, 90, 10]
+    assert drawn(images, 1000, seed=0) is images

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from gatekeeper.model import Images, Model
 from gatekeeper.policy import Bound, Policy
 from gatekeeper.records import InputSpec, Measure, Verification
-from gatekeeper.triggers import Trigger
+from gatekeeper.triggers import ANYWHERE, Trigger
 from gatekeeper.verdict import judge
 from gatekeeper.verification import Observation, measure
 
@@ -149,6 +150,25 @@ def test_a_trigger_that_is_not_small_never_counts(model: Model, area: float) -> 
     success = measured(model, images(0, 2), candidate, candidate)["recovered_trigger_success"]
     assert (success.value, success.low, success.high) == (0.0, 0.0, 0.0)
     assert success.note == "no trigger smaller than 0.100 of the image"
+
+
+def test_what_the_screens_suspect_is_tried_whatever_its_size(model: Model) -> None:
+    """A trigger from one source, or away from all classes, counts though it is not small."""
+    shown = images(0, 0, 2, 2)
+    for special in (replace(trigger(1, area=0.4), source=2), trigger(ANYWHERE, area=0.4)):
+        got = replace(seen(0, 0, 0, 0, triggers=(trigger(0, area=0.5),)), special=(special,))
+        success = measured(model, shown, got, got)["recovered_trigger_success"]
+        assert success.value == 1.0
+        assert not success.partial
+        assert ("from class emu" in success.note) == (special.source == 2)
+
+
+def test_a_suspicion_that_no_trigger_was_found_for_never_passes(model: Model) -> None:
+    special = replace(trigger(1, area=0.4, reached=False), source=2)
+    got = replace(seen(0, 0, triggers=(trigger(0, area=0.5),)), special=(special,))
+    success = measured(model, images(0, 2), got, got)["recovered_trigger_success"]
+    assert success.partial
+    assert "not reached: from class emu towards class dog" in success.note
 
 
 def test_success_is_that_of_the_candidates_triggers_on_the_network_judged(model: Model) -> None:
