@@ -20,14 +20,28 @@ from typing import Any, BinaryIO
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 # Imported before the rights go: nothing can be opened afterwards.
-from gatekeeper.candidate import confinement, safetensors_file, state, torchfile
+from gatekeeper.candidate import (
+    confinement,
+    modules,
+    npz,
+    safetensors_file,
+    standins,
+    state,
+    torchfile,
+)
 from gatekeeper.candidate.archive import ArchiveError
+from gatekeeper.candidate.structure import to_json
 
 # A machine that is too small or broken says nothing about the candidate.
 _MACHINE = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}
     | {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
 )
+_READERS = {
+    "torch-zip": torchfile.read_zip,
+    "torch-legacy": torchfile.read_legacy,
+    "npz": npz.read_npz,
+}
 
 
 def parse(source: BinaryIO, out: BinaryIO, kind: str, key: str | None) -> dict[str, Any]:
@@ -41,11 +55,15 @@ def parse(source: BinaryIO, out: BinaryIO, kind: str, key: str | None) -> dict[s
     # The map stays open until the process ends: the tensors are views of it.
     mapped = mmap.mmap(source.fileno(), size, access=mmap.ACCESS_READ)
     source.seek(0)
-    read = {"torch-zip": torchfile.read_zip, "torch-legacy": torchfile.read_legacy}[kind]
-    loaded, big = read(source, mapped)
+    loaded, big = _READERS[kind](source, mapped)
+    loaded = modules.flattened(loaded)
     tensors, found, prefix = state.find_state(loaded, key)
     state.write_safetensors(tensors, out, swap=big, most=4 * size + (1 << 20))
-    return {"key": found, "prefix": prefix}
+    network = loaded if found is None else loaded.get(found)
+    answer: dict[str, Any] = {"key": found, "prefix": prefix}
+    if isinstance(network, modules.Flattened):
+        answer["structure"] = to_json(network.structure)
+    return answer
 
 
 def fault(error: OSError, size: int) -> str:
@@ -66,10 +84,10 @@ def main() -> None:
         with os.fdopen(int(source_fd), "rb") as source, os.fdopen(int(out_fd), "wb") as out:
             answer = parse(source, out, kind, key or None)
             out.flush()
-    except torchfile.MalformedError as error:
+    except standins.MalformedError as error:
         answer = {"malformed": str(error)[:500]}
     except (
-        torchfile.UnsupportedError,
+        standins.UnsupportedError,
         ArchiveError,
         safetensors_file.SafetensorsError,
     ) as error:

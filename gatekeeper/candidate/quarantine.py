@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from gatekeeper.candidate import safetensors_file
+from gatekeeper.candidate.structure import Layer, StructureError, read_structure
 from gatekeeper.errors import CandidateError, RunDirectoryError
 
 _CHILD = Path(__file__).with_name("child.py")
 _SECONDS = 60.0
 _BYTES_PER_SECOND = 50 << 20
-_ANSWER = 100_000  # bytes
-READABLE = frozenset({"torch-zip", "torch-legacy", "safetensors"})
+_ANSWER = 4 << 20  # bytes: room for the structure of any network that torchvision has
+READABLE = frozenset({"torch-zip", "torch-legacy", "npz", "safetensors"})
 
 
 class QuarantineError(CandidateError):
@@ -49,6 +50,7 @@ class Extraction:
     protections: tuple[str, ...]
     weights_key: str | None
     prefix: str
+    structure: list[Layer] | None = None  # of a whole network that was pickled
 
 
 def extract(
@@ -71,7 +73,9 @@ def extract(
     try:
         with out.open("rb") as read:
             tensors = safetensors_file.check(read)
-    except safetensors_file.SafetensorsError as error:
+        told = answer.get("structure")
+        structure = None if told is None else read_structure(told)
+    except (safetensors_file.SafetensorsError, StructureError) as error:
         message = f"the quarantine's answer is damaged: {error}"
         raise QuarantineError(message, protections=protections) from None
     if not tensors:
@@ -82,6 +86,7 @@ def extract(
         protections=protections,
         weights_key=answer.get("key"),
         prefix=str(answer.get("prefix", "")),
+        structure=structure,
     )
 
 
@@ -131,7 +136,7 @@ def _ask(stream: BinaryIO, out: BinaryIO, kind: str, key: str | None) -> dict[st
 def _answer(done: subprocess.CompletedProcess[bytes]) -> dict[str, Any]:
     try:
         answer = json.loads(done.stdout[:_ANSWER])
-    except ValueError:
+    except (ValueError, RecursionError):
         reason = f"signal {-done.returncode}" if done.returncode < 0 else f"exit {done.returncode}"
         message = f"parsing the file ended the quarantine ({reason})"
         raise QuarantineError(message) from None

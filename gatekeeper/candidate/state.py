@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from gatekeeper.candidate.torchfile import DTYPES, MalformedError, TensorView, UnsupportedError
+from gatekeeper.candidate.standins import DTYPES, MalformedError, TensorView, UnsupportedError
 
 KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module",
         "params", "weights", "netC", "state_dict_ema", "model_ema", "ema")  # fmt: skip
