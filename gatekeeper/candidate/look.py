@@ -17,6 +17,7 @@ from gatekeeper.candidate.archive import (
     is_whole,
     read_archive,
 )
+from gatekeeper.candidate.joblib_file import spelled_out
 from gatekeeper.candidate.kinds import UNREADABLE, kind_of
 from gatekeeper.candidate.pickles import (
     MOST_OPCODES,
@@ -85,8 +86,7 @@ def look(stream: BinaryIO, seen: Seen) -> str:
         _walk_all(stream, seen)
         if not JOBLIB.isdisjoint(seen.foreign):
             kind = "joblib"
-            # Where its raw numbers begin, the walk breaks off: that is no reason to tell.
-            seen.unreadable, seen.hint = UNREADABLE[kind]
+            _look_at_joblib(stream, seen)
     elif kind == "npy":
         _look_at_array(stream, seen)
     else:
@@ -102,6 +102,17 @@ def look(stream: BinaryIO, seen: Seen) -> str:
         reason, hint = UNREADABLE["whole-module"]
         seen.refuse(f"{reason} ({names})", hint)
     return kind
+
+
+def _look_at_joblib(stream: BinaryIO, seen: Seen) -> None:
+    # Where its raw numbers begin, the walk broke off: that is no reason to tell.
+    seen.unreadable, seen.hint = UNREADABLE["joblib"]
+    known = {finding.offset for finding in seen.findings}
+    for found in spelled_out(stream):
+        if found.offset not in known:
+            known.add(found.offset)
+            message = f"the pickle {found.how} {found.name}"
+            seen.add("code-execution", "critical", message, "", found.offset)
 
 
 def _look_at_header(stream: BinaryIO, seen: Seen) -> None:
