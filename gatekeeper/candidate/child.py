@@ -30,13 +30,14 @@ from gatekeeper.candidate import (
     torchfile,
 )
 from gatekeeper.candidate.archive import ArchiveError
-from gatekeeper.candidate.structure import to_json
+from gatekeeper.candidate.structure import Layer, to_json
 
 # A machine that is too small or broken says nothing about the candidate.
 _MACHINE = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}
     | {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
 )
+_MOST_STRUCTURE = 3 << 20  # bytes
 _READERS = {
     "torch-zip": torchfile.read_zip,
     "torch-legacy": torchfile.read_legacy,
@@ -62,8 +63,16 @@ def parse(source: BinaryIO, out: BinaryIO, kind: str, key: str | None) -> dict[s
     network = loaded if found is None else loaded.get(found)
     answer: dict[str, Any] = {"key": found, "prefix": prefix}
     if isinstance(network, modules.Flattened):
-        answer["structure"] = to_json(network.structure)
+        answer["structure"] = _told(network.structure)
     return answer
+
+
+def _told(layers: list[Layer]) -> list[list[Any]]:
+    told = to_json(layers)
+    if len(json.dumps(told)) > _MOST_STRUCTURE:
+        message = f"the network's settings take more than {_MOST_STRUCTURE:,} bytes to tell"
+        raise standins.UnsupportedError(message)
+    return told
 
 
 def fault(error: OSError, size: int) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 Settings = Mapping[str, Any]
 Shapes = dict[str, tuple[int, ...]]
 Check = Callable[[Any], bool]
-_MOST_CHANNELS, _MOST_SIZE = 1 << 24, 1024
+_MOST_CHANNELS, _MOST_SIZE, _MOST_KERNEL = 1 << 24, 1024, 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,14 +54,15 @@ _flag = _one_of(True, False)
 _nothing = _one_of(None)
 _channels = _whole(1, _MOST_CHANNELS)
 _size = _either(_whole(1, _MOST_SIZE), _row(_whole(1, _MOST_SIZE), 2))
-_padding = _either(_whole(0, _MOST_SIZE), _row(_whole(0, _MOST_SIZE), 2))
-_sides = _row(_whole(0, _MOST_SIZE), 4)
+_kernel = _either(_whole(1, _MOST_KERNEL), _row(_whole(1, _MOST_KERNEL), 2))
+_padding = _either(_whole(0, _MOST_KERNEL), _row(_whole(0, _MOST_KERNEL), 2))
+_sides = _row(_whole(0, _MOST_KERNEL), 4)
 _dimension = _whole(-4, 4)
 _number = _real(-1e6, 1e6)
 _share = _real(0, 1)
 _epsilon = _real(0, 1)
 _momentum = _either(_nothing, _share)
-_pair = _row(_whole(1, _MOST_SIZE), 2)
+_pair = _row(_whole(1, _MOST_KERNEL), 2)
 _target = _either(_size, _row(_either(_nothing, _whole(1, _MOST_SIZE)), 2))
 
 
@@ -97,7 +98,7 @@ _CONV = LayerKind(
     settings={
         "in_channels": _channels, "out_channels": _channels, "kernel_size": _pair,
         "stride": _pair, "dilation": _pair, "groups": _channels,
-        "padding": _either(_row(_whole(0, _MOST_SIZE), 2), _one_of("same", "valid")),
+        "padding": _either(_row(_whole(0, _MOST_KERNEL), 2), _one_of("same", "valid")),
         "padding_mode": _one_of("zeros", "reflect", "replicate", "circular"),
     },
     tensors=_conv,
@@ -137,15 +138,15 @@ LAYERS: dict[str, LayerKind] = {
         tensors=_group_norm,
     ),
     "LocalResponseNorm": LayerKind(
-        settings={"size": _whole(1, _MOST_SIZE), "alpha": _number, "beta": _number, "k": _number}
+        settings={"size": _whole(1, _MOST_KERNEL), "alpha": _number, "beta": _number, "k": _number}
     ),
     "MaxPool2d": LayerKind(
-        settings={"kernel_size": _size, "stride": _size, "padding": _padding, "dilation": _size,
-                  "return_indices": _one_of(False), "ceil_mode": _flag}
+        settings={"kernel_size": _kernel, "stride": _kernel, "padding": _padding,
+                  "dilation": _kernel, "return_indices": _one_of(False), "ceil_mode": _flag}
     ),
     "AvgPool2d": LayerKind(
-        settings={"kernel_size": _size, "stride": _size, "padding": _padding, "ceil_mode": _flag,
-                  "count_include_pad": _flag,
+        settings={"kernel_size": _kernel, "stride": _kernel, "padding": _padding,
+                  "ceil_mode": _flag, "count_include_pad": _flag,
                   "divisor_override": _either(_nothing, _whole(1, _MOST_SIZE**2))}
     ),
     "AdaptiveAvgPool2d": LayerKind(settings={"output_size": _target}),

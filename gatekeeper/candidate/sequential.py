@@ -6,6 +6,7 @@ What a Sequential does is known from its layers alone; what any other class does
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ NAME = "torch.nn.Sequential"
 _ROOM = "torch.nn.modules."
 _SEQUENTIAL = "torch.nn.modules.container.Sequential"
 _MOST_NUMBERS = 1 << 27  # of one layer's answer to two images
+_MOST_PRODUCTS = 1 << 38  # of all layers, for two images
 _HARMLESS = frozenset({"p", "inplace", "momentum"})  # no answer depends on them once trained
 _HINT = "Give --card FILE with architecture: FILE.py:FACTORY, or ask for a state dict."
 
@@ -89,16 +91,16 @@ def answer_shape(network: nn.Module, spec: InputSpec) -> tuple[int, ...]:
     """Give the shape of the answer to two images, worked out without memory for any layer.
 
     Raises:
-        CardError: the image does not fit, or some layer's answer would take too much memory.
+        CardError: the image does not fit, or the layers would take too much memory or time.
     """
     shadow = copy.deepcopy(network).to("meta").eval()
-    hooks = [module.register_forward_hook(_bounded) for module in shadow.modules()]
-    shown = f"{NAME}, shown two images of size {spec.size},"
+    budget = _Budget()
+    hooks = [module.register_forward_hook(budget) for module in shadow.modules()]
     try:
         answer = shadow(torch.empty(2, *spec.size, device="meta"))
-    except (RuntimeError, ValueError, IndexError, TypeError, NotImplementedError) as error:
+    except Exception as error:
         first = (str(error).strip().splitlines() or [""])[0]
-        message = f"{shown} fails: {type(error).__name__}: {first[:200]}"
+        message = f"{NAME}, shown two images of size {spec.size}, fails: {first[:200]}"
         raise CardError(message, hint="Give --card FILE with input: size, mean and std.") from None
     finally:
         for hook in hooks:
@@ -106,10 +108,25 @@ def answer_shape(network: nn.Module, spec: InputSpec) -> tuple[int, ...]:
     return tuple(answer.shape)
 
 
-def _bounded(module: nn.Module, _: Any, answer: Tensor) -> None:
-    if answer.numel() > _MOST_NUMBERS:
-        message = f"a {type(module).__name__} answers with {answer.numel():,} numbers, too many"
-        raise ValueError(message)
+class _Budget:
+    """What the layers may cost on two images: some ten times what large honest networks do."""
+
+    def __init__(self) -> None:
+        self.left = _MOST_PRODUCTS
+
+    def __call__(self, module: nn.Module, _: Any, answer: Tensor) -> None:
+        self.left -= answer.numel() * _products(module)
+        if answer.numel() > _MOST_NUMBERS or self.left < 0:
+            message = f"a {type(module).__name__} answers with {answer.numel():,} numbers, too many"
+            raise ValueError(message)
+
+
+def _products(module: nn.Module) -> int:
+    """Numbers that one number of a layer's answer is made of, at most."""
+    if isinstance(module, (nn.Conv2d, nn.Linear)):
+        return module.weight[0].numel()
+    size = getattr(module, "kernel_size", 1)
+    return math.prod(size) if isinstance(size, (tuple, list)) else int(size) ** 2
 
 
 def _by_layer(shapes: Shapes, layers: list[Layer]) -> dict[str, Shapes]:

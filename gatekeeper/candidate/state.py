@@ -43,7 +43,8 @@ def find_state(loaded: Any, key: str | None) -> tuple[dict[str, TensorView], str
         return _named(nested[largest], largest)
     if own:
         return _named(loaded, None)
-    message = f"no tensors under any of its keys ({', '.join(map(str, list(loaded)[:8]))})"
+    keys = ", ".join(map(str, list(loaded)[:8]))
+    message = f"no tensors under any of its keys ({keys})" if keys else "the file holds no tensors"
     raise UnsupportedError(message)
 
 

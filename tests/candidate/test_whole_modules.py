@@ -254,6 +254,13 @@ def wide() -> nn.Module:
     return nn.Sequential(nn.Linear(2, 2), *[relu] * 20_000)
 
 
+def chatty() -> nn.Module:
+    layers = [nn.ReLU() for _ in range(2000)]
+    for layer in layers:
+        vars(layer).update({f"{n:02}" + "x" * 90: "y" * 40 for n in range(50)})
+    return nn.Sequential(nn.Linear(2, 2), *layers)
+
+
 def dotted() -> nn.Module:
     network = nn.Sequential(nn.Linear(2, 2))
     network._modules["a.b"] = nn.ReLU()
@@ -262,7 +269,13 @@ def dotted() -> nn.Module:
 
 @pytest.mark.parametrize(
     ("make", "told"),
-    [(deep, "levels"), (bomb, "layers"), (wide, "layers"), (dotted, "is called 'a.b'")],
+    [
+        (deep, "levels"),
+        (bomb, "layers"),
+        (wide, "layers"),
+        (chatty, "bytes to tell"),
+        (dotted, "is called 'a.b'"),
+    ],
 )
 def test_too_much_of_a_network_is_undecided(
     make: Callable[[], nn.Module], told: str, tmp_path: Path
@@ -294,6 +307,9 @@ LIES = {
     "huge slope": (lying(nn.LeakyReLU(), negative_slope=1e30), "out of bounds"),
     "huge answer": (nn.AdaptiveAvgPool2d(HUGE), "out of bounds"),
     "large answer": (nn.Sequential(nn.Conv2d(3, 128, 1), nn.AdaptiveAvgPool2d(1024)), "too many"),
+    "long work": (
+        nn.Sequential(nn.AdaptiveAvgPool2d(1024), nn.Conv2d(3, 3, 127, padding=64)), "too many",
+    ),
     "own padding": (
         lying(nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"),
               _reversed_padding_repeated_twice=[9, 9, 9, 9]),
