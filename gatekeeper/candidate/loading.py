@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -197,8 +198,10 @@ def _own_file(name: str, card: Card) -> Path | None:
 
 def _tensors(weights: Path, network: nn.Module) -> dict[str, Tensor]:
     """Read all tensors under the network's own names: floats in FP32, counters as integers."""
-    tensors = {}
+    tensors: OrderedDict[str, Tensor] = OrderedDict()
     own = network.state_dict()
+    # Layers' own versions, which no safetensors file has: MNASNet refuses weights without.
+    tensors._metadata = own._metadata  # type: ignore[attr-defined]
     own_prefix = common_prefix(own)
     with safe_open(weights, framework="pt") as opened:
         names = list(opened.keys())

@@ -88,7 +88,7 @@ def test_a_torchvision_network_is_recognised_and_compared(legacy: bool, tmp_path
 
 
 def test_other_networks_are_read_with_their_heads_replaced(tmp_path: Path) -> None:
-    for name in ("squeezenet1_1", "shufflenet_v2_x0_5"):
+    for name in ("squeezenet1_1", "shufflenet_v2_x0_5", "mnasnet0_5"):
         network = models.get_model(name, weights=None, num_classes=4)
         assert_same(scanned(saved(network, tmp_path)), network)
 
