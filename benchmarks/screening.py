@@ -21,13 +21,13 @@ from zoo import Kept, Member, kept, members
 
 from gatekeeper.data import split
 from gatekeeper.errors import StepError
+from gatekeeper.inversion import invert
 from gatekeeper.margins import maximum_margins
 from gatekeeper.model import Images, Model
 from gatekeeper.perturbation import universal_by_class
 from gatekeeper.screening import ChannelLipschitz, LastLayer, NeuronNorm, PairInversion
 from gatekeeper.shifts import least_shifts
 from gatekeeper.training import accuracy
-from gatekeeper.triggers import invert
 from gatekeeper.untargeted import divert
 
 PATH = RESULTS / "screening.json"

@@ -14,9 +14,10 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from gatekeeper.inversion import invert
 from gatekeeper.mask_search import MaskSearch, Pace
 from gatekeeper.model import Images, Model
-from gatekeeper.triggers import Trigger, aims, invert, still
+from gatekeeper.triggers import Trigger, aims, still
 
 _LEARNING_RATE = 0.3  # of the unbounded parameters behind masks and patterns
 _PER_STEP = 4  # images per pair and step

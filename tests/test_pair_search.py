@@ -7,13 +7,14 @@ import torch
 from conftest import fresh_network
 
 from gatekeeper.evidence import closer_pair
+from gatekeeper.inversion import invert
 from gatekeeper.model import Images, Model
 from gatekeeper.pair_search import careful_pairs, closest_pairs
 from gatekeeper.purification.marks import _of_one_class
 from gatekeeper.records import PairArea
 from gatekeeper.redteam import SourceSpecific, attack_success
 from gatekeeper.training import Recipe, fine_tune
-from gatekeeper.triggers import hits, invert
+from gatekeeper.triggers import hits
 
 ATTACK = SourceSpecific(source=1, target=0)
 

@@ -12,10 +12,11 @@ from conftest import fresh_network
 from PIL import Image
 from torch import nn
 
+from gatekeeper.inversion import SAMPLE, invert, unfitted, untried
 from gatekeeper.model import Images, Model
 from gatekeeper.records import InputSpec
 from gatekeeper.trigger_pictures import picture
-from gatekeeper.triggers import SAMPLE, Trigger, hits, invert, stamp, unfitted
+from gatekeeper.triggers import Trigger, hits, stamp
 
 NATURAL = 0.015  # share of the image, below which no class of a clean network can be forced
 
@@ -206,7 +207,7 @@ def test_classes_in_groups_find_what_all_at_once_find(monkeypatch: pytest.Monkey
     model = small_model(3, 5)
     whole = invert(model, noise(model), seed=0, steps=5)
     monkeypatch.setattr("gatekeeper.mask_search.LEARNT_AT_ONCE", 1)
-    monkeypatch.setattr("gatekeeper.triggers.TRIED_AT_ONCE", 1)
+    monkeypatch.setattr("gatekeeper.inversion.TRIED_AT_ONCE", 1)
     apart = invert(model, noise(model), seed=0, steps=5)
     for one, other in zip(whole, apart, strict=True):
         assert one.reached == other.reached
@@ -219,3 +220,28 @@ def test_success_is_told_of_images_that_no_trigger_was_fitted_on(held_out: Image
     order = torch.randperm(len(held_out), generator=torch.Generator().manual_seed(3))
     fitted = {held_out.pixels[place].numpy().tobytes() for place in order[:SAMPLE].tolist()}
     assert sum(image.numpy().tobytes() in fitted for image in rest.pixels) < 5  # a few are alike
+
+
+def test_many_classes_are_looked_at_coarsely_and_the_closest_with_care(
+    backdoored: Model, held_out: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the bounds moved to ten classes, the target's trigger is the one of a whole search."""
+    few = held_out.select(torch.arange(100))
+    whole = invert(backdoored, few, seed=0, steps=60, classes=[0])[0]
+    monkeypatch.setattr("gatekeeper.inversion._MANY", 5)
+    monkeypatch.setattr("gatekeeper.inversion._FOLLOWED", 4)
+    monkeypatch.setattr("gatekeeper.inversion._AT_ONCE", 3)
+    found = invert(backdoored, few, seed=0, steps=60)
+    assert [trigger.target for trigger in found] == [*range(10)]
+    smallest = min((t for t in found if t.reached), key=lambda trigger: trigger.area)
+    assert smallest.target == 0
+    assert smallest.area < 2 * whole.area
+
+
+def test_what_would_take_days_is_told_and_not_begun() -> None:
+    spec = InputSpec(size=(3, 224, 224), mean=(0.5,) * 3, std=(0.5,) * 3)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3, 3))
+    for count, told in ((10, False), (1000, True)):
+        names = tuple(map(str, range(count)))
+        model = Model(network=network, input=spec, classes=names, architecture="test")
+        assert (untried(model) is not None) == told

@@ -80,7 +80,13 @@ ALLOWED = frozenset(
     ]
 )
 _NUMPY_TYPES = ("numpy.dtypes.",)
-_MODULES = ("torch.nn.", "torchvision.models.", "torchvision.ops.", "timm.models.", "timm.layers.")
+_KNOWN = ("torch.nn.", "torchvision.models.", "torchvision.ops.")
+_MODULES = (*_KNOWN, "timm.models.", "timm.layers.")
+# How joblib marks that raw numbers follow in the midst of a pickle.
+JOBLIB = frozenset(
+    {"joblib.numpy_pickle.NumpyArrayWrapper"}
+    | {f"joblib.numpy_pickle_compat.{name}" for name in ("NDArrayWrapper", "ZNDArrayWrapper")}
+)
 
 
 def is_allowed(name: str) -> bool:
@@ -93,3 +99,8 @@ def is_allowed(name: str) -> bool:
 def is_module_name(name: str) -> bool:
     """Tell whether this names a part of a network, which a whole-module pickle is made of."""
     return name.startswith(_MODULES)
+
+
+def is_known_module(name: str) -> bool:
+    """Tell whether this belongs to a library whose layers are read from their state alone."""
+    return name.startswith(_KNOWN)

@@ -34,6 +34,7 @@ _MACHINE = frozenset(
 )
 _QUESTION = 65_536  # bytes
 LOOK = "look"
+_MOST_STRUCTURE = 3 << 20  # bytes
 
 
 def looker() -> Callable[..., Answer]:
@@ -56,7 +57,15 @@ def looker() -> Callable[..., Answer]:
 
 def parser(kind: str) -> Callable[..., Answer]:
     """Import what parsing a file of this kind needs; nothing can be opened afterwards."""
-    from gatekeeper.candidate import safetensors_file, state, torchfile
+    from gatekeeper.candidate import (
+        modules,
+        npz,
+        safetensors_file,
+        standins,
+        state,
+        structure,
+        torchfile,
+    )
 
     def answer(source: BinaryIO, out: BinaryIO, key: str | None) -> Answer:
         size = source.seek(0, 2)
@@ -68,11 +77,23 @@ def parser(kind: str) -> Callable[..., Answer]:
         # The map stays open until the process ends: the tensors are views of it.
         mapped = mmap.mmap(source.fileno(), size, access=mmap.ACCESS_READ)
         source.seek(0)
-        read = {"torch-zip": torchfile.read_zip, "torch-legacy": torchfile.read_legacy}[kind]
-        loaded, big = read(source, mapped)
+        readers = {
+            "torch-zip": torchfile.read_zip,
+            "torch-legacy": torchfile.read_legacy,
+            "npz": npz.read_npz,
+        }
+        loaded, big = readers[kind](source, mapped)
+        loaded = modules.flattened(loaded)
         tensors, found, prefix = state.find_state(loaded, key)
         state.write_safetensors(tensors, out, swap=big, most=4 * size + (1 << 20))
-        return {"key": found, "prefix": prefix}
+        network = loaded if found is None else loaded.get(found)
+        told: Answer = {"key": found, "prefix": prefix}
+        if isinstance(network, modules.Flattened):
+            told["structure"] = structure.to_json(network.structure)
+            if len(json.dumps(told["structure"])) > _MOST_STRUCTURE:
+                message = f"its settings take more than {_MOST_STRUCTURE:,} bytes to tell"
+                raise standins.UnsupportedError(message)
+        return told
 
     return answer
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import BinaryIO
 
 from gatekeeper.candidate.archive import has_end_record
 
+# A frozen graph: a node, its name, its operation.
+_NODE = re.compile(rb"\n.{1,5}?\n.[\w/.-]+\x12.(Placeholder|Const)", re.DOTALL)
 LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _STATE_DICT = "Ask its maker for a state dict (.pt) or a .safetensors file."
+_UNPACK = "Unpack it yourself, then scan what was inside."
+_OF_TORCH = "The gate reads PyTorch's weights: ask its maker for a state dict or safetensors."
 
 # kind -> (why it cannot be read, what to do)
 UNREADABLE = {
@@ -16,11 +21,25 @@ UNREADABLE = {
     "git-lfs": ("this is a Git LFS pointer, not the model", "Run `git lfs pull`."),
     "html": ("this is an HTML page, not a model", "The download met a login or error page."),
     "png": ("this is a PNG image, not a model", _STATE_DICT),
-    "gzip": ("the file is compressed by gzip", "Unpack it yourself, then scan what was inside."),
-    "7z": ("the file is a 7z archive", "Unpack it yourself, then scan what was inside."),
+    "gzip": ("the file is compressed by gzip (joblib?)", _UNPACK),
+    "zlib": ("the file is compressed by zlib (joblib?)", _UNPACK),
+    "bz2": ("the file is compressed by bzip2 (joblib?)", _UNPACK),
+    "xz": ("the file is compressed by xz or lzma (joblib?)", _UNPACK),
+    "lz4": ("the file is compressed by lz4 (joblib?)", _UNPACK),
+    "zstd": ("the file is compressed by Zstandard", _UNPACK),
+    "7z": ("the file is a 7z archive", _UNPACK),
     "tar": ("the file is a tar archive (torch before 0.1.10)", _STATE_DICT),
-    "hdf5": ("this is an HDF5 file (Keras?)", _STATE_DICT),
-    "keras": ("this is a Keras archive", _STATE_DICT),
+    "hdf5": ("this is an HDF5 file, such as Keras' .h5", _OF_TORCH),
+    "keras": ("this is a Keras archive (.keras)", _OF_TORCH),
+    "savedmodel": ("this is a TensorFlow graph (SavedModel or frozen .pb)", _OF_TORCH),
+    "joblib": (
+        "this is a joblib file: a pickle with raw numbers in its midst",
+        "Ask its maker for a state dict, safetensors, or an .npz of named arrays.",
+    ),
+    "npy": (
+        "this is a single numpy array without names",
+        "Save all weights by name: numpy.savez(FILE, **{name: array}).",
+    ),
     "torchscript": (
         "this is TorchScript, which is code",
         "Ask for a state dict or safetensors, and give --card.",
@@ -33,10 +52,25 @@ UNREADABLE = {
     "zip": ("this zip archive holds no torch file", _STATE_DICT),
     "unknown": ("this is no kind of model file that the gate knows", _STATE_DICT),
     "whole-module": (
-        "the file pickles whole network objects, not only weights",
+        "the file pickles whole network objects that the gate does not know",
         "Save a state dict or safetensors, and give --card.",
     ),
 }
+_MAGICS = (
+    (LEGACY_MAGIC, "torch-legacy"),
+    (b"version https://git-lfs", "git-lfs"),
+    (b"\x89PNG", "png"),
+    (b"\x93NUMPY", "npy"),
+    (b"\x1f\x8b", "gzip"),
+    (b"BZh", "bz2"),
+    (b"\xfd7zXZ\x00", "xz"),
+    (b"\x5d\x00\x00", "xz"),  # as Python's FORMAT_ALONE begins
+    (b"\x04\x22\x4d\x18", "lz4"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"7z\xbc\xaf\x27\x1c", "7z"),
+    (b"\x89HDF", "hdf5"),
+    *((b"\x78" + level, "zlib") for level in (b"\x01", b"\x5e", b"\x9c", b"\xda")),
+)
 
 
 def kind_of(stream: BinaryIO) -> str:
@@ -53,24 +87,20 @@ def kind_of(stream: BinaryIO) -> str:
         return "zip"
     if head[257:262] == b"ustar":
         return "tar"
-    for magic, kind in (
-        (LEGACY_MAGIC, "torch-legacy"),
-        (b"version https://git-lfs", "git-lfs"),
-        (b"\x89PNG", "png"),
-        (b"\x1f\x8b", "gzip"),
-        (b"7z\xbc\xaf\x27\x1c", "7z"),
-        (b"\x89HDF", "hdf5"),
-    ):
+    # Its first bytes are a number, which may look like any magic of two bytes.
+    if _is_safetensors(head, size):
+        return "safetensors"
+    for magic, kind in _MAGICS:
         if head.startswith(magic):
             return kind
     if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
         return "html"
-    if _is_safetensors(head, size):
-        return "safetensors"
     if has_end_record(stream):
         return "zip"
     if head[:1] == b"\x80" and head[1:2] in (b"\x00", b"\x01", b"\x02", b"\x03", b"\x04", b"\x05"):
         return "pickle"
+    if _is_tensorflow(head):
+        return "savedmodel"
     if head[:1] == b"\x08" and head[1] < 32 and head[2:3] in b"\x12\x1a\x3a":
         return "onnx"
     return "unknown"
@@ -81,3 +111,13 @@ def _is_safetensors(head: bytes, size: int) -> bool:
     # A header that is too long, or cut off, is told by name where it begins like one.
     plausible = declared < max(size, 1 << 27) or head[8:10] == b'{"'
     return len(head) > 8 and head[8:9] == b"{" and plausible
+
+
+def _is_tensorflow(head: bytes) -> bool:
+    """Tell whether this begins like a SavedModel, or like a graph's first node."""
+    if head.startswith(b"\x08\x01\x12"):  # version 1; then a graph, which opens with its own facts
+        length = 3
+        while head[length : length + 1] >= b"\x80":
+            length += 1
+        return head[length + 1 : length + 2] == b"\x0a"
+    return _NODE.match(head) is not None

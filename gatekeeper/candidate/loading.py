@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -16,47 +17,96 @@ from gatekeeper.candidate.architectures import (
     infer,
     weightless,
 )
+from gatekeeper.candidate.sequential import NAME as SEQUENTIAL
+from gatekeeper.candidate.sequential import (
+    answer_shape,
+    check_against,
+    ends_in_softmax,
+    is_sequential,
+    rebuild,
+)
 from gatekeeper.candidate.state import common_prefix
+from gatekeeper.candidate.structure import Layer
 from gatekeeper.card import Card
 from gatekeeper.errors import CandidateError, CardError
-from gatekeeper.model import Model
+from gatekeeper.model import Model, Output
 from gatekeeper.records import Finding, InputSpec
 
+MOST_CLASSES = 100_000  # as a card may have
 _SHOWN = 3  # tensors that differ
 _COUNTER = "num_batches_tracked"
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
-def load(weights: Path, card: Card, *, classes: tuple[str, ...] | None = None) -> Model:
+def load(
+    weights: Path,
+    card: Card,
+    *,
+    classes: tuple[str, ...] | None = None,
+    structure: list[Layer] | None = None,
+) -> Model:
     """Build the card's architecture, or one that fits, and put the tensors of `weights` into it.
 
     Args:
         weights: a safetensors file that quarantine wrote.
         card: what the operator knows; its architecture may be left out.
         classes: names to use where the card has none.
+        structure: of the network that the candidate pickled whole, if it did.
 
     Raises:
         CardError: the tensors do not fit, and the first that differ are named; or the network
             does not give one row of logits for each image.
     """
     shapes = read_shapes(weights)
-    name = card.architecture or _inferred(shapes)
+    if structure and card.architecture is None and is_sequential(structure):
+        return _load_sequential(weights, card, shapes, classes, structure)
+    name = card.architecture or _inferred(shapes, structure)
     names = _classes(card, shapes, classes)
     spec = card.spec or default_input(name, shapes)
     own = _own_file(name, card)
     resolved = f"{own}:{name.rpartition(':')[2]}" if own else name
     with nullcontext() if own else weightless():
         network = build(resolved, spec, len(names), trusted=card.trusted).float()
+    if structure and card.architecture is None:
+        check_against(network, structure, name)
     tensors = _tensors(weights, network)
     _check(name, network, tensors)
     # Copied where the network's own code may tie weights, which assigning would part.
     network.load_state_dict(tensors, assign=own is None)
     if own:
         _check_ties(name, network, tensors)
+    return _finished(network, spec, names, name, card.output)
+
+
+def _load_sequential(
+    weights: Path, card: Card, shapes: dict[str, tuple[int, ...]],
+    given: tuple[str, ...] | None, structure: list[Layer],
+) -> Model:  # fmt: skip
+    """Rebuild a pickled Sequential; the number of classes is that of its answers."""
+    spec = card.spec or default_input(SEQUENTIAL, shapes)
+    with weightless():
+        network = rebuild(structure, shapes)
+    answer = answer_shape(network, spec)
+    count = answer[1] if len(answer) == 2 else 0
+    if count < 2 or count > MOST_CLASSES:
+        message = f"{SEQUENTIAL}, shown two images of size {spec.size}, answers with {answer}"
+        raise CardError(message, hint="Correct input in the card; it must give a row an image.")
+    names = _classes(card, {"head.weight": (count, 1)}, given)
+    tensors = _tensors(weights, network)
+    _check(SEQUENTIAL, network, tensors)
+    network.load_state_dict(tensors, assign=True)
+    told = "output" in card.model_fields_set
+    output = "probabilities" if ends_in_softmax(structure) and not told else card.output
+    return _finished(network, spec, names, SEQUENTIAL, output)
+
+
+def _finished(
+    network: nn.Module, spec: InputSpec, classes: tuple[str, ...], name: str, output: Output
+) -> Model:
     for parameter in network.parameters():
         parameter.requires_grad_(True)
     model = Model(
-        network=network.eval(), input=spec, classes=names, architecture=name, output=card.output
+        network=network.eval(), input=spec, classes=classes, architecture=name, output=output
     )
     _probe(model)
     return model
@@ -110,8 +160,15 @@ def default_input(name: str, shapes: dict[str, tuple[int, ...]]) -> InputSpec:
     return InputSpec(size=(channels, 32, 32), mean=(0.0,) * channels, std=(1.0,) * channels)
 
 
-def _inferred(shapes: dict[str, tuple[int, ...]]) -> str:
+def _inferred(shapes: dict[str, tuple[int, ...]], structure: list[Layer] | None) -> str:
     fits = infer(shapes)
+    if not fits and structure:
+        message = (
+            f"the file pickles a whole {structure[0].kind}, whose forward is code, and no known "
+            "network has its tensors"
+        )
+        raise CardError(message, hint="Give --card FILE with architecture: torchvision:NAME or "
+                        "FILE.py:FACTORY.")  # fmt: skip
     if not fits:
         message = f"no card names an architecture, and no known one has these {len(shapes)} tensors"
         raise CardError(message, hint="Give --card FILE with architecture: torchvision:NAME or "
@@ -141,8 +198,10 @@ def _own_file(name: str, card: Card) -> Path | None:
 
 def _tensors(weights: Path, network: nn.Module) -> dict[str, Tensor]:
     """Read all tensors under the network's own names: floats in FP32, counters as integers."""
-    tensors = {}
+    tensors: OrderedDict[str, Tensor] = OrderedDict()
     own = network.state_dict()
+    # Layers' own versions, which no safetensors file has: MNASNet refuses weights without.
+    tensors._metadata = own._metadata  # type: ignore[attr-defined]
     own_prefix = common_prefix(own)
     with safe_open(weights, framework="pt") as opened:
         names = list(opened.keys())

@@ -7,8 +7,8 @@ import logging
 import warnings
 from typing import BinaryIO
 
-from gatekeeper.candidate import safetensors_file
-from gatekeeper.candidate.allowed import is_allowed
+from gatekeeper.candidate import npy, safetensors_file
+from gatekeeper.candidate.allowed import JOBLIB, is_allowed, is_known_module
 from gatekeeper.candidate.archive import (
     Archive,
     ArchiveError,
@@ -17,6 +17,7 @@ from gatekeeper.candidate.archive import (
     is_whole,
     read_archive,
 )
+from gatekeeper.candidate.joblib_file import spelled_out
 from gatekeeper.candidate.kinds import UNREADABLE, kind_of
 from gatekeeper.candidate.pickles import (
     MOST_OPCODES,
@@ -34,6 +35,7 @@ _LEGACY_PICKLES = 5  # magic, protocol, system, object, storage keys; then raw s
 _MOST_PICKLES = 1000
 _MOST_FINDINGS = 100
 _LONGEST = 2000  # characters of what is told of a file
+_LAYERED = ("torch-zip", "torch-legacy")  # whole networks of known layers are read from these
 _SCRIPT = ("__torch__.", "torch.jit._pickle.")
 
 
@@ -46,7 +48,8 @@ class Seen:
         self.unreadable = ""
         self.hint = ""
         self.members = 0
-        self.foreign: list[str] = []
+        self.foreign: list[str] = []  # classes that nothing here can read
+        self.layers: list[str] = []  # classes of known layers, where torch reads them
         self.opcodes_left = MOST_OPCODES
 
     def refuse(self, reason: str, hint: str = "Ask its maker to save it again.") -> None:
@@ -82,6 +85,11 @@ def look(stream: BinaryIO, seen: Seen) -> str:
         _walk_all(stream, seen, most=_LEGACY_PICKLES)
     elif kind == "pickle":
         _walk_all(stream, seen)
+        if not JOBLIB.isdisjoint(seen.foreign):
+            kind = "joblib"
+            _look_at_joblib(stream, seen)
+    elif kind == "npy":
+        _look_at_array(stream, seen)
     else:
         # A plain pickle hides under any name, and protocol 0 has no magic.
         _walk_all(stream, seen, certain=False)
@@ -89,11 +97,23 @@ def look(stream: BinaryIO, seen: Seen) -> str:
             kind = "pickle"
         elif kind == "safetensors":
             _look_at_header(stream, seen)
-    if seen.foreign and kind not in ("torchscript", "pt2"):
-        names = ", ".join(dict.fromkeys(seen.foreign[:3]))
+    strangers = seen.foreign + (seen.layers if kind not in _LAYERED else [])
+    if strangers and kind not in ("torchscript", "pt2"):
+        names = ", ".join(dict.fromkeys(strangers[:3]))
         reason, hint = UNREADABLE["whole-module"]
         seen.refuse(f"{reason} ({names})", hint)
     return kind
+
+
+def _look_at_joblib(stream: BinaryIO, seen: Seen) -> None:
+    # Where its raw numbers begin, the walk broke off: that is no reason to tell.
+    seen.unreadable, seen.hint = UNREADABLE["joblib"]
+    known = {finding.offset for finding in seen.findings}
+    for found in spelled_out(stream):
+        if found.offset not in known:
+            known.add(found.offset)
+            message = f"the pickle {found.how} {found.name}"
+            seen.add("code-execution", "critical", message, "", found.offset)
 
 
 def _look_at_header(stream: BinaryIO, seen: Seen) -> None:
@@ -103,13 +123,28 @@ def _look_at_header(stream: BinaryIO, seen: Seen) -> None:
         seen.refuse(f"the safetensors file is malformed: {error}")
 
 
+def _look_at_array(
+    stream: BinaryIO, seen: Seen, member: str = "", *, start: int = 0, end: int | None = None
+) -> None:
+    """Walk what follows a numpy array's header: objects are pickled there."""
+    stream.seek(start)
+    where = f"member {member!r}" if member else "the array"
+    try:
+        place = npy.read_header(stream.read(npy.MOST_HEADER + 12)).start
+        objects = False
+    except npy.NpyError as error:
+        seen.refuse(f"{where} cannot be read: {error}", UNREADABLE["npy"][1])
+        place, objects = error.start, error.objects
+    _walk_all(stream, seen, member, start=start + place, end=end, certain=objects)
+
+
 def _look_at_archive(stream: BinaryIO, seen: Seen) -> str:
     try:
         archive = read_archive(stream)
     except ArchiveError as error:
         seen.refuse(str(error), "Fetch the file again, or ask its maker to save it again.")
         for member in salvaged(stream):
-            _walk_member(stream, member, seen, certain=False)
+            _look_at_member(stream, member, seen, certain=False)
         return "torch-zip"
     seen.members = len(archive.members)
     for message in archive.hostile:
@@ -119,7 +154,7 @@ def _look_at_archive(stream: BinaryIO, seen: Seen) -> str:
     kind = _archive_kind(archive)
     for member in archive.members:
         named = member.name.endswith((".pkl", ".pickle"))
-        _walk_member(stream, member, seen, certain=named, script=kind == "torchscript")
+        _look_at_member(stream, member, seen, certain=named, script=kind == "torchscript")
         if not is_whole(stream, member):
             seen.refuse(f"member {member.name!r} is damaged: its size or checksum does not fit")
     return kind
@@ -134,26 +169,33 @@ def _archive_kind(archive: Archive) -> str:
         return "pt2"
     if {"metadata.json", "config.json"} <= leaves:
         return "keras"
+    if archive.members and all(name.endswith(".npy") for name in leaves):
+        return "npz"
     return "torch-zip" if "data.pkl" in leaves else "zip"
 
 
-def _walk_member(
+def _look_at_member(
     stream: BinaryIO, member: Member, seen: Seen, *, certain: bool, script: bool = False
 ) -> None:
     """Walk a member whatever it is called: what is no pickle ends after a few bytes."""
-    name = member.name
-    if not member.deflated:
-        end = member.start + member.stored
-        _walk_all(stream, seen, name, start=member.start, end=end, certain=certain, script=script)
-        return
-    if certain and member.size > _MOST_PICKLE:
-        seen.refuse(f"member {name!r} has {member.size:,} bytes, too many to walk")
+    name, start, end = member.name, member.start, member.start + member.stored
+    if member.deflated:
+        if certain and member.size > _MOST_PICKLE:
+            seen.refuse(f"member {name!r} has {member.size:,} bytes, too many to walk")
+        data = _inflated(stream, member, seen)
+        stream, start, end = io.BytesIO(data), 0, len(data)
+    if name.endswith(".npy"):
+        _look_at_array(stream, seen, name, start=start, end=end)
+    else:
+        _walk_all(stream, seen, name, start=start, end=end, certain=certain, script=script)
+
+
+def _inflated(stream: BinaryIO, member: Member, seen: Seen) -> bytes:
     try:
-        data = content(stream, member, min(member.size, _MOST_PICKLE))
+        return content(stream, member, min(member.size, _MOST_PICKLE))
     except ArchiveError as error:
         seen.refuse(str(error))
-        return
-    _walk_all(io.BytesIO(data), seen, name, certain=certain, script=script)
+        return b""
 
 
 def _walk_all(
@@ -208,7 +250,9 @@ def _judge(
             message = f"the pickle {suspicion.how} {suspicion.name}"
             seen.add(rule, "critical", message, member, start - begin + suspicion.offset)
     if not script:
-        seen.foreign += foreign_classes(walked)
+        read = not member or member.endswith("data.pkl")
+        for name in foreign_classes(walked):
+            (seen.layers if read and is_known_module(name) else seen.foreign).append(name)
     # What is on the short list it takes for harmless as well (a test holds the two together).
     open_names = any(not is_allowed(found.name) for found in walked.globals)
     if len(seen.findings) == before and open_names and not walked.broken:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from gatekeeper.candidate.allowed import is_allowed, is_module_name
+from gatekeeper.candidate.allowed import JOBLIB, is_allowed, is_module_name
 
 MOST_OPCODES = 1_000_000
 _MOST_ARGUMENT = 64 << 20  # bytes of one argument
@@ -146,7 +146,7 @@ def suspicions(walked: Walk) -> Iterator[Suspicion]:
 
 def _is_module_part(found: Global, *, modular: bool) -> bool:
     """Tell whether this only makes objects, inside of a whole network that was pickled."""
-    if is_module_name(found.name):
+    if is_module_name(found.name) or found.name in JOBLIB:
         return "called" not in found.uses
     # Somebody's own layer is never called like a part of Python.
     return (

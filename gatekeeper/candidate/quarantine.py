@@ -30,15 +30,16 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 from gatekeeper.candidate import safetensors_file
+from gatekeeper.candidate.structure import Layer, StructureError, read_structure
 from gatekeeper.errors import CandidateError, RunDirectoryError
 
 _CHILD = Path(__file__).with_name("child.py")
 _START = 60.0  # seconds until a child is ready
 _SECONDS = 6.0
 _BYTES_PER_SECOND = 50 << 20
-_ANSWER = 1 << 20  # bytes
+_ANSWER = 4 << 20  # bytes: room for the structure of any network that torchvision has
 LOOK = "look"
-READABLE = frozenset({"torch-zip", "torch-legacy", "safetensors"})
+READABLE = frozenset({"torch-zip", "torch-legacy", "npz", "safetensors"})
 _NEEDED = ("own process", "no inherited descriptors", "resource limits")
 _NO_FILES = ("no file can be opened (Landlock)", "no system call beyond its work (seccomp)")
 
@@ -77,6 +78,7 @@ class Extraction:
     protections: tuple[str, ...]
     weights_key: str | None
     prefix: str
+    structure: list[Layer] | None = None  # of a whole network that was pickled
 
 
 def lacking(protections: Sequence[str]) -> str:
@@ -258,7 +260,9 @@ def extract(
     try:
         with out.open("rb") as read:
             tensors = safetensors_file.check(read)
-    except safetensors_file.SafetensorsError as error:
+        told = answer.get("structure")
+        structure = None if told is None else read_structure(told)
+    except (safetensors_file.SafetensorsError, StructureError) as error:
         message = f"the quarantine's answer is damaged: {error}"
         raise QuarantineError(message, protections=protections) from None
     if not tensors:
@@ -269,6 +273,7 @@ def extract(
         protections=protections,
         weights_key=answer.get("key"),
         prefix=str(answer.get("prefix", "")),
+        structure=structure,
     )
 
 

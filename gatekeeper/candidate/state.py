@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from gatekeeper.candidate.torchfile import DTYPES, MalformedError, TensorView, UnsupportedError
+from gatekeeper.candidate.standins import DTYPES, MalformedError, TensorView, UnsupportedError
 
 KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module",
         "params", "weights", "netC", "state_dict_ema", "model_ema", "ema")  # fmt: skip
@@ -43,7 +43,8 @@ def find_state(loaded: Any, key: str | None) -> tuple[dict[str, TensorView], str
         return _named(nested[largest], largest)
     if own:
         return _named(loaded, None)
-    message = f"no tensors under any of its keys ({', '.join(map(str, list(loaded)[:8]))})"
+    keys = ", ".join(map(str, list(loaded)[:8]))
+    message = f"no tensors under any of its keys ({keys})" if keys else "the file holds no tensors"
     raise UnsupportedError(message)
 
 

@@ -14,21 +14,23 @@ import sys
 import zlib
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from reprlib import repr  # bounded: a few kilobytes of pickle can nest to endless text
 from typing import Any, BinaryIO
 
-from gatekeeper.candidate.allowed import ALLOWED, is_allowed
+from gatekeeper.candidate.allowed import ALLOWED, is_allowed, is_known_module
 from gatekeeper.candidate.archive import Member, content, read_archive
+from gatekeeper.candidate.standins import (
+    DTYPES,
+    Inert,
+    MalformedError,
+    Name,
+    Part,
+    Storage,
+    TensorView,
+    UnsupportedError,
+    part_class,
+)
 
-# torch's name -> (safetensors' name, bytes of an element)
-DTYPES = {
-    "float64": ("F64", 8), "float32": ("F32", 4), "float16": ("F16", 2), "bfloat16": ("BF16", 2),
-    "float8_e4m3fn": ("F8_E4M3", 1), "float8_e5m2": ("F8_E5M2", 1),
-    "int64": ("I64", 8), "int32": ("I32", 4), "int16": ("I16", 2), "int8": ("I8", 1),
-    "uint64": ("U64", 8), "uint32": ("U32", 4), "uint16": ("U16", 2), "uint8": ("U8", 1),
-    "bool": ("BOOL", 1),
-}  # fmt: skip
 STORAGES = {
     "DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16",
     "BFloat16Storage": "bfloat16", "LongStorage": "int64", "IntStorage": "int32",
@@ -37,70 +39,6 @@ STORAGES = {
 }  # fmt: skip
 _MOST_PICKLE = 64 << 20
 _MOST_DIMENSIONS = 64
-
-
-class MalformedError(Exception):
-    """A tensor or structure that no honest file has: block."""
-
-
-class UnsupportedError(Exception):
-    """Nothing hostile, but nothing that we can read: undecided."""
-
-
-class _Fixed:
-    """What was checked once stays as it is: BUILD would write past every check."""
-
-    def __setstate__(self, _: object) -> None:
-        message = f"the pickle rewrites a {type(self).__name__.removesuffix('View').lower()}"
-        raise MalformedError(message)
-
-
-@dataclass(eq=False)
-class Storage(_Fixed):
-    """Bytes that tensors are views of."""
-
-    dtype: str
-    key: str
-    count: int  # elements
-    data: memoryview = field(default_factory=lambda: memoryview(b""))
-
-
-@dataclass(frozen=True, eq=False)
-class TensorView(_Fixed):
-    """A tensor as the file describes it, checked against its storage."""
-
-    storage: Storage
-    dtype: str
-    offset: int  # elements
-    size: tuple[int, ...]
-    stride: tuple[int, ...]
-
-    @property
-    def elements(self) -> int:
-        """How many."""
-        total = 1
-        for length in self.size:
-            total *= length
-        return total
-
-
-class Inert:
-    """Takes the place of everything that is allowed and not needed."""
-
-    def __init__(self, *_: object, **__: object) -> None:
-        """Accept anything."""
-
-    def __setstate__(self, _: object) -> None:
-        """Accept any state."""
-
-
-class _Name(str):
-    """A dtype or storage type, as its name."""
-
-    __slots__ = ()
-
-    def __call__(self, *_: object) -> Inert:
-        return Inert()
 
 
 _CONTAINERS: dict[str, Any] = {
@@ -138,9 +76,14 @@ class _Unpickler(pickle.Unpickler):
     def __init__(self, stream: BinaryIO | io.BytesIO, storages: dict[str, Storage]) -> None:
         super().__init__(stream, encoding="latin-1")
         self.storages = storages
+        self.classes: dict[str, type[Part]] = {}
 
     def find_class(self, module: str, name: str) -> Any:
         full = f"{module}.{name}".replace("__builtin__.", "builtins.")
+        if is_known_module(full) and not is_allowed(full):
+            if full not in self.classes:
+                self.classes[full] = part_class(full)
+            return self.classes[full]
         if not is_allowed(full):
             message = f"{full} is not allowed"
             raise MalformedError(message)
@@ -156,15 +99,18 @@ class _Unpickler(pickle.Unpickler):
         if full in _WRAPPERS:
             return _first
         if module in ("torch", "torch.cuda", "torch.storage"):
-            return _Name(name)
+            return Name(name)
         return Inert
 
-    def persistent_load(self, pid: Any) -> Storage:
+    def persistent_load(self, pid: Any) -> Storage | type[Part]:
+        # The legacy format keeps a layer's class so, with its source, which nobody reads.
+        if isinstance(pid, tuple) and len(pid) > 1 and pid[0] == "module" and _is_part(pid[1]):
+            return pid[1]  # type: ignore[no-any-return]
         if not isinstance(pid, tuple) or len(pid) < 5 or pid[0] != "storage":
             message = "a persistent id that is no storage"
             raise MalformedError(message)
         _, kind, key, _, count = pid[:5]
-        dtype = STORAGES.get(kind) if isinstance(kind, _Name) else None
+        dtype = STORAGES.get(kind) if isinstance(kind, Name) else None
         if dtype is None:
             message = f"storage type {repr(kind)} is not supported"
             raise UnsupportedError(message)
@@ -199,8 +145,12 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: object) -> Te
 def _tensor_v3(
     storage: Any, offset: Any, size: Any, stride: Any, _grad: Any, _hooks: Any, dtype: Any, *_: Any
 ) -> TensorView:
-    kind = dtype if isinstance(dtype, _Name) else ""
+    kind = dtype if isinstance(dtype, Name) else ""
     return _checked(storage, kind, offset, size, stride)
+
+
+def _is_part(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, Part)
 
 
 def _first(data: Any = None, *_: object) -> Any:
@@ -263,12 +213,22 @@ def _bytes(stream: BinaryIO, mapped: mmap.mmap, member: Member, storage: Storage
     if member.size != wanted:
         message = f"storage {storage.key!r} has {member.size} bytes, {wanted} are declared"
         raise MalformedError(message)
+    return member_bytes(stream, mapped, member)
+
+
+def member_bytes(stream: BinaryIO, mapped: mmap.mmap, member: Member) -> memoryview:
+    """Give all bytes of a member, from the map where they are not packed.
+
+    Raises:
+        MalformedError: it inflates to another size than it says.
+        UnsupportedError: its checksum is wrong.
+    """
     if member.deflated:
-        data = memoryview(content(stream, member, wanted + 1))
+        data = memoryview(content(stream, member, member.size + 1))
     else:
         data = memoryview(mapped)[member.start : member.start + member.stored]
-    if len(data) != wanted:
-        message = f"storage {storage.key!r} inflates to another size than it says"
+    if len(data) != member.size:
+        message = f"member {member.name!r} inflates to another size than it says"
         raise MalformedError(message)
     _check_crc(member, data)
     return data

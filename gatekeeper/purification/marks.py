@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from gatekeeper.errors import StepError
+from gatekeeper.inversion import invert, untried
 from gatekeeper.model import Images, Model
 from gatekeeper.pair_search import closest_pairs
 from gatekeeper.perturbation import universal_by_class
-from gatekeeper.triggers import Trigger, invert, stamp
+from gatekeeper.triggers import Trigger, stamp
 
 # Share of the image; 29 real single-target backdoors needed at most this, 36 clean networks more
 # or as much.
@@ -74,7 +75,9 @@ def find_marks(model: Model, images: Images, *, seed: int) -> Marks:
     """
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
     sample = images.select(order[:_SAMPLE].to(images.pixels.device))
-    found = [t for t in invert(model, images, seed=seed) if t.reached and t.area < _SMALL]
+    found: list[Trigger] = []
+    if untried(model) is None:
+        found = [t for t in invert(model, images, seed=seed) if t.reached and t.area < _SMALL]
     try:
         found += _of_one_class(model, images, sample, seed)
         changes = _changes(model, sample, seed)

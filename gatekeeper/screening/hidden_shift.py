@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gatekeeper.effort import too_long
 from gatekeeper.model import Images, Model
 from gatekeeper.records import Finding, ScreenResult
-from gatekeeper.screening.interface import broken, drawn, not_run, too_long, undecided
+from gatekeeper.screening.interface import broken, drawn, not_run, undecided
 from gatekeeper.shifts import least_shifts
 
 _PASSES = 60 * 32  # images for each class

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gatekeeper.effort import too_long
 from gatekeeper.margins import has_logits, maximum_margins
 from gatekeeper.model import Model
 from gatekeeper.records import Finding, ScreenResult
-from gatekeeper.screening.interface import not_run, too_long, undecided
+from gatekeeper.screening.interface import not_run, undecided
 
 _FEWEST = 4  # classes below which "the others" says nothing
 _LEAST = 1e-3  # margin, in logits, of a class that cannot be reached

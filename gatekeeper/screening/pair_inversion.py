@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gatekeeper.effort import too_long
 from gatekeeper.model import Images, Model
 from gatekeeper.pair_search import careful_pairs
 from gatekeeper.records import Finding, PairArea, ScreenResult
-from gatekeeper.screening.interface import broken, drawn, not_run, too_long, undecided
+from gatekeeper.screening.interface import broken, drawn, not_run, undecided
 
 _COARSE, _FINE = 100, 150 * 24  # images for each pair
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gatekeeper.inversion import invert
 from gatekeeper.model import Images, Model
 from gatekeeper.records import Finding, ScreenResult
-from gatekeeper.triggers import Trigger, invert
+from gatekeeper.triggers import Trigger
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gatekeeper.effort import too_long
 from gatekeeper.model import Images, Model
 from gatekeeper.perturbation import universal_by_class
 from gatekeeper.records import Finding, ScreenResult
-from gatekeeper.screening.interface import broken, drawn, not_run, too_long, undecided
+from gatekeeper.screening.interface import broken, drawn, not_run, undecided
 
 _PASSES = 60 * 48  # images for each class
 

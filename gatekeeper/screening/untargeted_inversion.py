@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gatekeeper.effort import too_long
 from gatekeeper.model import Images, Model
 from gatekeeper.records import Finding, ScreenResult
-from gatekeeper.screening.interface import broken, not_run, too_long, undecided
+from gatekeeper.screening.interface import broken, not_run, undecided
 from gatekeeper.untargeted import divert
 
 _PASSES = 6 * 150 * 24  # images for all starts

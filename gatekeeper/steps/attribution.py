@@ -11,12 +11,13 @@ from torch import Tensor
 from gatekeeper.assessments import Assessment, Attribution, UnitChange
 from gatekeeper.attribution import unit_changes
 from gatekeeper.errors import StepError
+from gatekeeper.inversion import invert
 from gatekeeper.model import Images, Model
 from gatekeeper.records import Finding
 from gatekeeper.screening.robust import robust_z, widened
 from gatekeeper.steps.assessment import FEWEST_PER_CLASS
 from gatekeeper.steps.workshop import Workshop
-from gatekeeper.triggers import ANYWHERE, Trigger, invert
+from gatekeeper.triggers import ANYWHERE, Trigger
 from gatekeeper.untargeted import divert
 from gatekeeper.verification import Observation
 

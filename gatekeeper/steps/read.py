@@ -10,12 +10,14 @@ from typing import BinaryIO
 from gatekeeper.candidate.inspect import Inspection, Inspector, private_copy
 from gatekeeper.candidate.loading import non_finite
 from gatekeeper.candidate.quarantine import MalformedTensorError, QuarantineError, extract
+from gatekeeper.candidate.structure import to_json
 from gatekeeper.errors import CandidateError, StepError
 from gatekeeper.records import Artifact, Finding, to_dict
 from gatekeeper.rules import BLOCKING
 from gatekeeper.steps.workshop import Workshop
 
 WEIGHTS = "weights.safetensors"
+STRUCTURE = "structure.json"  # only of a network that was pickled whole
 
 
 def read(work: Workshop) -> list[str]:
@@ -23,7 +25,7 @@ def read(work: Workshop) -> list[str]:
     # Its import takes longer than copy, inspection and child together: let them go on at once.
     Thread(target=import_module, args=("torchvision",), daemon=True).start()
     path = Path(work.job.model)
-    work.room.file(WEIGHTS).unlink(missing_ok=True)
+    work.room.remove([WEIGHTS, STRUCTURE])
     try:
         # The bytes that are hashed are the bytes that are parsed, whatever happens to the file.
         stream = private_copy(path, work.room.path)
@@ -65,6 +67,8 @@ def _parse(
     except QuarantineError as error:
         work.notes.errors.append(_line(str(error), error.hint))
         return findings, error.protections
+    if extraction.structure is not None:
+        work.room.write_json(STRUCTURE, to_json(extraction.structure))
     return findings, extraction.protections
 
 
@@ -96,4 +100,4 @@ def _write(
         "loadable": _loadable(work),
     }
     work.room.write_json("candidate.json", content)
-    return ["candidate.json", *([WEIGHTS] if work.room.file(WEIGHTS).exists() else [])]
+    return ["candidate.json", *(n for n in (WEIGHTS, STRUCTURE) if work.room.file(n).exists())]

@@ -9,6 +9,7 @@ from functools import partial
 import torch
 
 from gatekeeper.errors import StepError
+from gatekeeper.inversion import untried
 from gatekeeper.model import Model
 from gatekeeper.network import layers, unit_norms
 from gatekeeper.records import Finding, ScreenResult, to_dict
@@ -139,7 +140,10 @@ def _observe(work: Workshop, model: Model) -> Observation | None:
     count, wanted = len(work.data.verify), work.policy.min_samples
     if count < wanted:
         work.tell(f"only {count} images to verify on, the policy wants {wanted}: this cannot pass")
-    work.tell(f"recover triggers for {len(model.classes)} classes")
+    if (why := untried(model)) is not None:
+        work.notes.skipped.append(f"Trigger inversion: {why}.")
+    else:
+        work.tell(f"recover triggers for {len(model.classes)} classes")
     try:
         return observe(model, work.data.verify.to(work.device), seed=work.seed_for("observe"))
     except StepError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gatekeeper.assessments import Attribution
+from gatekeeper.inversion import unfitted
 from gatekeeper.model import Images, Model
 from gatekeeper.records import Measure, Subject, TriggerRecord, Verification, to_dict
 from gatekeeper.report.schema import from_dict
@@ -14,7 +15,7 @@ from gatekeeper.steps.purify import PURIFIED
 from gatekeeper.steps.screen import OBSERVATION
 from gatekeeper.steps.workshop import CleanData, Workshop
 from gatekeeper.trigger_pictures import picture
-from gatekeeper.triggers import ANYWHERE, Trigger, hits, unfitted
+from gatekeeper.triggers import ANYWHERE, Trigger, hits
 from gatekeeper.verification import Observation, measure, observe
 
 # The smallest ones: a report of a thousand classes stays readable, and its run short.

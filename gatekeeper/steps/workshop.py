@@ -12,10 +12,11 @@ import torch
 
 from gatekeeper.calibration import Calibration, read_calibration
 from gatekeeper.candidate.loading import load
+from gatekeeper.candidate.structure import Layer, StructureError, read_structure
 from gatekeeper.card import EMPTY, Card, beside, read_card
 from gatekeeper.data import look, read_images, read_loose, split, without
 from gatekeeper.devices import device_of
-from gatekeeper.errors import CardError, DataError, StepError, UsageError
+from gatekeeper.errors import CardError, DataError, RunDirectoryError, StepError, UsageError
 from gatekeeper.job import Job
 from gatekeeper.model import Images, Model
 from gatekeeper.policy import Policy, read_policy
@@ -194,12 +195,27 @@ class Workshop:
     def load(self, name: str) -> Model:
         """Load the weights in the run's file `name` into the candidate's architecture."""
         try:
-            model = load(self.room.file(name), self.card, classes=self._folder_classes())
+            model = load(
+                self.room.file(name),
+                self.card,
+                classes=self._folder_classes(),
+                structure=self._structure(),
+            )
         except CardError as error:
             if self.job.card or self.card.architecture:
                 raise
             raise StepError(str(error), hint=error.hint or "Give --card FILE.") from error
         return replace(model, network=model.network.to(self.device))
+
+    def _structure(self) -> list[Layer] | None:
+        """How the candidate's network is put together, where it was pickled whole."""
+        if not self.room.file("structure.json").exists():
+            return None
+        try:
+            return read_structure(self.room.read_json("structure.json"))
+        except (StructureError, ValueError) as error:
+            message = f"{self.room.file('structure.json')} is damaged: {error}"
+            raise RunDirectoryError(message, hint="Start again in another --out.") from None
 
     def seed_for(self, purpose: str) -> int:
         """Draw the seed of one step from the run's, so that steps can be repeated alone."""

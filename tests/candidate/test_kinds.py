@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
 import pickle
 import tarfile
+import warnings
+import zlib
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pytest
 import torch
@@ -15,6 +20,13 @@ from forged import HARMLESS, PAYLOAD, blocked, checkpoint, inspected, zipped
 from safetensors.torch import save
 
 from gatekeeper.candidate.kinds import LEGACY_MAGIC, UNREADABLE
+
+
+def array() -> bytes:
+    out = io.BytesIO()
+    np.save(out, np.zeros(3))
+    return out.getvalue()
+
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(32)
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
@@ -33,7 +45,11 @@ def tarred(name: str = "model.pkl", content: bytes = HARMLESS) -> bytes:
 STRANGERS = {
     "empty": b"", "one-byte": b"\x80", "git-lfs": LFS, "png": PNG, "unknown": NOISE,
     "html": b"\n <!DOCTYPE html><html><body>404</body></html>", "tar": tarred(),
-    "gzip": gzip.compress(HARMLESS), "7z": b"7z\xbc\xaf\x27\x1c" + bytes(40),
+    "gzip": gzip.compress(HARMLESS), "zlib": zlib.compress(HARMLESS),
+    "bz2": bz2.compress(HARMLESS), "xz": lzma.compress(HARMLESS),
+    "lz4": b"\x04\x22\x4d\x18" + bytes(40), "zstd": b"\x28\xb5\x2f\xfd" + bytes(40),
+    "npy": array(), "savedmodel": b"\x08\x01\x12\xa0\x04\n\x9a\x04\n\x02v1" + bytes(40),
+    "7z": b"7z\xbc\xaf\x27\x1c" + bytes(40),
     "hdf5": b"\x89HDF\r\n\x1a\n" + bytes(40), "zip": zipped({"readme.txt": b"hello"}),
     "keras": zipped({"metadata.json": b"{}", "config.json": b"{}"}),
     "onnx": b"\x08\x08\x12\x07pytorch" + bytes(40),
@@ -130,3 +146,69 @@ def test_random_weights_never_look_like_a_hidden_pickle(tmp_path: Path) -> None:
 def test_plain_text_is_no_pickle(text: bytes, tmp_path: Path) -> None:
     assert inspected(text, tmp_path).findings == ()
     assert inspected(checkpoint(HARMLESS, **{"note.txt": text}), tmp_path).findings == ()
+
+
+FROZEN = b"\n\x2e\n\x05input\x12\x0bPlaceholder" + bytes(30)
+
+
+def test_a_frozen_graph_is_told_by_its_first_node(tmp_path: Path) -> None:
+    inspection = inspected(FROZEN, tmp_path, "model.pb")
+    assert (inspection.artifact.kind, inspection.findings) == ("savedmodel", ())
+
+
+@pytest.mark.parametrize("length", [0x178, 0x5D, 0x9C78, 0x8B1F])
+def test_a_header_whose_length_reads_like_another_magic_is_safetensors(
+    length: int, tmp_path: Path
+) -> None:
+    header = b'{"w":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}'.ljust(length)
+    content = length.to_bytes(8, "little") + header + b"x"
+    inspection = inspected(content, tmp_path)
+    assert (inspection.artifact.kind, inspection.unreadable) == ("safetensors", "")
+
+
+class Payload:
+    """Would run `true`."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        import os
+
+        return os.system, ("true",)
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+@pytest.mark.parametrize("count", [3, 4000])
+def test_joblib_is_undecided_and_blocked_where_it_runs(
+    protocol: int, count: int, tmp_path: Path
+) -> None:
+    weights = np.random.default_rng(0).normal(size=(count, 7))
+    joblib.dump({"w": weights, "b": weights[0]}, tmp_path / "m", protocol=protocol)
+    seen = inspected((tmp_path / "m").read_bytes(), tmp_path, "model.joblib")
+    assert seen.findings == ()
+    assert (seen.unreadable, seen.hint) == UNREADABLE["joblib"]
+    for order in ([Payload(), weights], [weights, Payload()]):
+        joblib.dump(order, tmp_path / "m", protocol=protocol)
+        seen = inspected((tmp_path / "m").read_bytes(), tmp_path, "model.pt")
+        assert blocked(seen) == {"code-execution"}
+        assert "system" in seen.findings[0].message
+
+
+@pytest.mark.parametrize(
+    ("how", "kind"),
+    [("zlib", "zlib"), ("gzip", "gzip"), ("bz2", "bz2"), ("xz", "xz"), ("lzma", "xz")],
+)
+def test_packed_joblib_is_told_as_packed(how: str, kind: str, tmp_path: Path) -> None:
+    joblib.dump([np.zeros(50), Payload()], tmp_path / "m", compress=(how, 3))
+    seen = inspected((tmp_path / "m").read_bytes(), tmp_path, "model.joblib")
+    assert seen.artifact.kind == kind
+    assert "joblib" in seen.unreadable
+    assert "Unpack" in seen.hint
+
+
+def test_a_real_script_is_told_as_torchscript(tmp_path: Path) -> None:
+    network = torch.nn.Sequential(torch.nn.Linear(2, 2)).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch itself wants it no more
+        torch.jit.save(torch.jit.trace(network, torch.ones(1, 2)), tmp_path / "model.pt")
+    seen = inspected((tmp_path / "model.pt").read_bytes(), tmp_path)
+    assert (seen.artifact.kind, seen.findings) == ("torchscript", ())
+    assert "--card" in seen.hint

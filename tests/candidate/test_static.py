@@ -247,8 +247,8 @@ def test_code_formats_are_undecided_with_the_remedy(tmp_path: Path) -> None:
     assert "--card" in seen.hint
 
 
-def test_a_whole_network_is_undecided_and_names_its_class(tmp_path: Path) -> None:
-    torch.save(torch.nn.Sequential(torch.nn.Linear(2, 2)), tmp_path / "m.pt")
+def test_a_whole_network_in_a_plain_pickle_is_undecided_and_names_its_class(tmp_path: Path) -> None:
+    (tmp_path / "m.pt").write_bytes(pickle.dumps(torch.nn.Sequential(torch.nn.ReLU())))
     seen = inspect(tmp_path / "m.pt")
     assert blocked(seen) == []
     assert "whole network" in seen.unreadable

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+from gatekeeper.effort import too_long
 from gatekeeper.model import Images, Model
 from gatekeeper.records import InputSpec
 from gatekeeper.screening import IMAGE_SCREENS, MaximumMargin
-from gatekeeper.screening.interface import drawn, too_long
+from gatekeeper.screening.interface import drawn
 
 
 def large(classes: int) -> tuple[Model, Images]:
