@@ -215,7 +215,7 @@ def test_a_waiver_holds_to_its_last_day() -> None:
 @pytest.mark.parametrize("outcome", ["suspicious", "inconclusive", "clean-looking"])
 def test_a_waiver_answers_for_what_the_screens_say_together(outcome: Standing) -> None:
     """An inconclusive score is no finding, and somebody may answer for it all the same."""
-    found = [finding("backdoor-suspected", severity="high")] if outcome == "suspicious" else []
+    found = [finding("backdoor-suspected")] if outcome == "suspicious" else []
     told = replace(assessment(), outcome=outcome, why_inconclusive=("it was dark",))
     policy = waiver(TODAY, rule="backdoor-suspected")
     waived = judged(GOOD, policy=policy, findings=found, assessment=told)
