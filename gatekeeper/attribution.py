@@ -39,23 +39,20 @@ def unit_changes(
     order = torch.randperm(len(others), generator=torch.Generator().manual_seed(seed))[:sample]
     shown = images.select(others[order.to(others.device)])
     sums: dict[str, Tensor] = {}
-    moments: dict[str, Tensor] = {}
+    moments: dict[str, Tensor] = {}  # of each layer's clean answers: count, sum, sum of squares
     watched = [layer for layer in layers(model) if layer.parameter == "weight"]
     with still(model) as view, _watching(model, watched, sums, moments), torch.no_grad():
         for index in torch.arange(len(shown), device=shown.pixels.device).split(_BATCH):
             pixels = shown.select(index).to(model.device).floats()
             view(torch.cat([pixels, stamp(trigger, pixels)]))
-    return {
-        name: total / len(shown) / moments[name].sqrt().clamp_min(1e-12)
-        for name, total in sums.items()
-    }
+    return {name: total / len(shown) / _spread(*moments[name]) for name, total in sums.items()}
 
 
 @contextmanager
 def _watching(
     model: Model, watched: list[Layer], sums: dict[str, Tensor], moments: dict[str, Tensor]
 ) -> Iterator[None]:
-    """Add up each layer's changes in `sums`, and keep the variance of its first clean answers."""
+    """Add up each layer's changes in `sums`, and the moments of its clean answers."""
 
     def note(layer: Layer, output: Tensor) -> None:
         count = len(output) // 2
@@ -68,7 +65,8 @@ def _watching(
         clean, stamped = by_unit[:count], by_unit[count:]
         change = (stamped - clean).abs().mean(2).sum(0)
         sums[layer.name] = sums.get(layer.name, torch.zeros(units, dtype=torch.float64)) + change
-        moments.setdefault(layer.name, clean.var())
+        seen = torch.stack([torch.tensor(clean.numel()), clean.sum(), clean.square().sum()])
+        moments[layer.name] = moments.get(layer.name, torch.zeros_like(seen)) + seen
 
     with ExitStack() as stack:
         for layer in watched:
@@ -80,6 +78,11 @@ def _watching(
             )
             stack.callback(handle.remove)
         yield
+
+
+def _spread(count: Tensor, total: Tensor, squares: Tensor) -> Tensor:
+    """() standard deviation of what was added up."""
+    return (squares / count - (total / count).square()).clamp_min(0).sqrt().clamp_min(1e-12)
 
 
 def _channels(output: object, units: int) -> int | None:

@@ -62,6 +62,6 @@ def test_batches_change_nothing() -> None:
     model, images, trigger = planted()
     whole = unit_changes(model, images, trigger, seed=0)
     many = images.select(torch.arange(40).repeat(5))
-    again = unit_changes(model, many, trigger, sample=1000)
+    again = unit_changes(model, many, trigger, seed=1, sample=1000)
     for name, change in whole.items():
-        torch.testing.assert_close(change, again[name], atol=0.02, rtol=0.05)
+        torch.testing.assert_close(change, again[name], atol=1e-6, rtol=1e-4)
