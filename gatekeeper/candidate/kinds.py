@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import BinaryIO
 
 from gatekeeper.candidate.archive import has_end_record
+from gatekeeper.candidate.graph.wire import looks_like_onnx
 
 LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+# How nearly every writer begins: its version, then its name or the graph; the rest may be broken.
+_ONNX = re.compile(rb"\x08[\x01-\x1f][\x12\x1a\x3a]")
 _STATE_DICT = "Ask its maker for a state dict (.pt) or a .safetensors file."
 
 # kind -> (why it cannot be read, what to do)
@@ -29,7 +33,6 @@ UNREADABLE = {
         "this is an exported program (.pt2), which is code",
         "Ask for a state dict or safetensors, and give --card.",
     ),
-    "onnx": ("ONNX candidates cannot be scanned yet", _STATE_DICT),
     "zip": ("this zip archive holds no torch file", _STATE_DICT),
     "unknown": ("this is no kind of model file that the gate knows", _STATE_DICT),
     "whole-module": (
@@ -71,7 +74,7 @@ def kind_of(stream: BinaryIO) -> str:
         return "zip"
     if head[:1] == b"\x80" and head[1:2] in (b"\x00", b"\x01", b"\x02", b"\x03", b"\x04", b"\x05"):
         return "pickle"
-    if head[:1] == b"\x08" and head[1] < 32 and head[2:3] in b"\x12\x1a\x3a":
+    if looks_like_onnx(stream, size) or _ONNX.match(head):
         return "onnx"
     return "unknown"
 
