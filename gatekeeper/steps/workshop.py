@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from gatekeeper.calibration import Calibration, read_calibration
+from gatekeeper.candidate.graph.load import load_graph
 from gatekeeper.candidate.loading import load
 from gatekeeper.card import EMPTY, Card, beside, read_card
 from gatekeeper.data import look, read_images, read_loose, split, without
@@ -22,6 +23,7 @@ from gatekeeper.policy import Policy, read_policy
 from gatekeeper.records import DataRecord
 from gatekeeper.rundir import RunDirectory, sha256_file
 
+WEIGHTS, GRAPH = "weights.safetensors", "graph.json"
 PURIFY_SHARE = 0.4
 _NEAR = (
     "The gatekeeper.yaml that names it lies beside the candidate, so it may be a stranger's: "
@@ -189,17 +191,26 @@ class Workshop:
             CardError: the operator's card does not fit.
             StepError: nobody said what architecture it is, and none fits.
         """
-        return self.load("weights.safetensors")
+        return self.load(WEIGHTS)
 
     def load(self, name: str) -> Model:
         """Load the weights in the run's file `name` into the candidate's architecture."""
         try:
-            model = load(self.room.file(name), self.card, classes=self._folder_classes())
+            model = self._load(name)
         except CardError as error:
             if self.job.card or self.card.architecture:
                 raise
             raise StepError(str(error), hint=error.hint or "Give --card FILE.") from error
         return replace(model, network=model.network.to(self.device))
+
+    def _load(self, name: str) -> Model:
+        files, classes = self.room.file, self._folder_classes()
+        if not files(GRAPH).exists():
+            return load(files(name), self.card, classes=classes)
+        # Only the candidate's tensors have the graph's names; later ones have the network's.
+        purified = files(name) if name != WEIGHTS else None
+        weights = files(WEIGHTS)
+        return load_graph(files(GRAPH), weights, self.card, classes=classes, purified=purified)
 
     def seed_for(self, purpose: str) -> int:
         """Draw the seed of one step from the run's, so that steps can be repeated alone."""
