@@ -55,6 +55,25 @@ _ALL = (
         severity="critical",
     ),
     Rule(
+        id="external-data",
+        title="The file reads outside of its folder",
+        explanation="A tensor of this ONNX file says that its bytes stand under an absolute path, "
+        "above the file's folder, or at an address in memory. Whoever loads it reads there. The "
+        "gate did not.",
+        remedy="Do not load this file anywhere. Ask its maker for one file with its weights "
+        "inside.",
+        severity="critical",
+    ),
+    Rule(
+        id="foreign-operator",
+        title="An operator runs code",
+        explanation="The ONNX graph names an operator that is a Python function, or a library that "
+        "is loaded for it: whoever runs the network runs that code. The gate did not.",
+        remedy="Do not load this file anywhere. Ask its maker for a network of ONNX's own "
+        "operators.",
+        severity="critical",
+    ),
+    Rule(
         id="non-finite-weights",
         title="Weights that are NaN or infinite",
         explanation="Such a network gives meaningless answers, at once or on some inputs.",

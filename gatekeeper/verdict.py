@@ -24,6 +24,7 @@ from gatekeeper.records import (
 # A file with one of these was not parsed, whatever the policy forbids.
 ALWAYS_FORBIDDEN = frozenset(
     {"code-execution", "hidden-pickle", "archive-structure", "malformed-tensor"}
+    | {"external-data", "foreign-operator"}
 )
 EXIT_CODES = {"pass": 0, "reject": 1, "undecided": 3}
 

@@ -33,7 +33,7 @@ _MACHINE = frozenset(
     | {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
 )
 _QUESTION = 65_536  # bytes
-LOOK = "look"
+LOOK, RUN = "look", "run"
 _MOST_STRUCTURE = 3 << 20  # bytes
 
 
@@ -67,6 +67,9 @@ def parser(kind: str) -> Callable[..., Answer]:
         torchfile,
     )
 
+    if kind == "onnx":
+        from gatekeeper.candidate.graph import outline
+
     def answer(source: BinaryIO, out: BinaryIO, key: str | None) -> Answer:
         size = source.seek(0, 2)
         if kind == "safetensors":
@@ -77,6 +80,10 @@ def parser(kind: str) -> Callable[..., Answer]:
         # The map stays open until the process ends: the tensors are views of it.
         mapped = mmap.mmap(source.fileno(), size, access=mmap.ACCESS_READ)
         source.seek(0)
+        if kind == "onnx":
+            held, graph, why = outline.read(memoryview(mapped))
+            state.write_safetensors(held, out, swap=False, most=4 * size + (1 << 20))
+            return {"graph": graph, "no_graph": why[:500]}
         readers = {
             "torch-zip": torchfile.read_zip,
             "torch-legacy": torchfile.read_legacy,
@@ -96,6 +103,14 @@ def parser(kind: str) -> Callable[..., Answer]:
         return told
 
     return answer
+
+
+def runner() -> Callable[..., Answer]:
+    """Import what lets an ONNX graph answer, and leave behind the threads that it started."""
+    from gatekeeper.candidate.graph import session
+
+    session.stay_alone()
+    return session.run
 
 
 def fault(error: OSError, size: int) -> str:
@@ -119,6 +134,8 @@ def told(work: Callable[[], Answer], size: int) -> Answer:
     except Exception as error:
         # Matched by name, as each kind of file has its own errors, which not every child imports.
         name, words = type(error).__name__, f"{error}"[:500]
+        if name == "HostileError":
+            return {"hostile": words, "rule": getattr(error, "rule", "")}
         if name == "MalformedError":
             return {"malformed": words}
         if name in ("UnsupportedError", "ArchiveError", "SafetensorsError"):
@@ -147,11 +164,13 @@ def serve(channel: socket.socket, work: Callable[..., Answer], size: int) -> Non
 def main() -> None:
     """Confine this process, say how, then serve."""
     descriptor, kind, size = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-    work = looker() if kind == LOOK else parser(kind)
+    work = looker() if kind == LOOK else runner() if kind == RUN else parser(kind)
     channel = socket.socket(fileno=descriptor)
     protections = confinement.confine(size, lasting=kind == LOOK)
     channel.sendall(json.dumps({"protections": protections}).encode() + b"\n")
     serve(channel, work, size)
+    # onnxruntime would wait for a thread that was left behind.
+    os._exit(0)
 
 
 if __name__ == "__main__":

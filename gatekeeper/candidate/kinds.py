@@ -6,10 +6,13 @@ import re
 from typing import BinaryIO
 
 from gatekeeper.candidate.archive import has_end_record
+from gatekeeper.candidate.graph.wire import looks_like_onnx
 
 # A frozen graph: a node, its name, its operation.
 _NODE = re.compile(rb"\n.{1,5}?\n.[\w/.-]+\x12.(Placeholder|Const)", re.DOTALL)
 LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+# How nearly every writer begins: its version, then its name or the graph; the rest may be broken.
+_ONNX = re.compile(rb"\x08[\x01-\x1f][\x12\x1a\x3a]")
 _STATE_DICT = "Ask its maker for a state dict (.pt) or a .safetensors file."
 _UNPACK = "Unpack it yourself, then scan what was inside."
 _OF_TORCH = "The gate reads PyTorch's weights: ask its maker for a state dict or safetensors."
@@ -48,7 +51,6 @@ UNREADABLE = {
         "this is an exported program (.pt2), which is code",
         "Ask for a state dict or safetensors, and give --card.",
     ),
-    "onnx": ("ONNX candidates cannot be scanned yet", _STATE_DICT),
     "zip": ("this zip archive holds no torch file", _STATE_DICT),
     "unknown": ("this is no kind of model file that the gate knows", _STATE_DICT),
     "whole-module": (
@@ -101,7 +103,7 @@ def kind_of(stream: BinaryIO) -> str:
         return "pickle"
     if _is_tensorflow(head):
         return "savedmodel"
-    if head[:1] == b"\x08" and head[1] < 32 and head[2:3] in b"\x12\x1a\x3a":
+    if looks_like_onnx(stream, size) or _ONNX.match(head):
         return "onnx"
     return "unknown"
 

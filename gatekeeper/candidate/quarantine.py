@@ -37,9 +37,9 @@ _CHILD = Path(__file__).with_name("child.py")
 _START = 60.0  # seconds until a child is ready
 _SECONDS = 6.0
 _BYTES_PER_SECOND = 50 << 20
-_ANSWER = 4 << 20  # bytes: room for the structure of any network that torchvision has
-LOOK = "look"
-READABLE = frozenset({"torch-zip", "torch-legacy", "npz", "safetensors"})
+_ANSWER = 16 << 20  # bytes: a graph of many nodes is long
+LOOK, RUN = "look", "run"
+READABLE = frozenset({"torch-zip", "torch-legacy", "npz", "safetensors", "onnx"})
 _NEEDED = ("own process", "no inherited descriptors", "resource limits")
 _NO_FILES = ("no file can be opened (Landlock)", "no system call beyond its work (seccomp)")
 
@@ -55,10 +55,32 @@ class QuarantineError(CandidateError):
         self.protections = protections
 
 
-class MalformedTensorError(QuarantineError):
-    """The file describes tensors that no honest file has; a finding, not a mere doubt."""
+class BlockedError(QuarantineError):
+    """The file holds what no honest file has: a finding by `rule`, not a mere doubt."""
 
     hint = "Do not load this file anywhere."
+    rule = "malformed-tensor"
+
+
+class MalformedTensorError(BlockedError):
+    """The file describes tensors that no honest file has."""
+
+
+class ForeignOperatorError(BlockedError):
+    """An operator of the graph runs code."""
+
+    rule = "foreign-operator"
+
+
+class ExternalDataError(BlockedError):
+    """A tensor of the graph points out of the file's folder."""
+
+    rule = "external-data"
+
+
+_BLOCKED: dict[str, type[BlockedError]] = {
+    kind.rule: kind for kind in (ForeignOperatorError, ExternalDataError)
+}
 
 
 class WeakQuarantineError(QuarantineError):
@@ -79,6 +101,8 @@ class Extraction:
     weights_key: str | None
     prefix: str
     structure: list[Layer] | None = None  # of a whole network that was pickled
+    graph: Any = None  # of an ONNX file, as the child saw it: for `graph/record.py` to check
+    no_graph: str = ""  # why an ONNX file's graph is not one that the gate converts
 
 
 def lacking(protections: Sequence[str]) -> str:
@@ -169,7 +193,7 @@ class Quarantine:
         """Wait for the answer to what was sent.
 
         Raises:
-            MalformedTensorError: a tensor does not fit its storage.
+            BlockedError: a tensor does not fit its storage, or a graph reaches out of its file.
             QuarantineError: it cannot be parsed, within bounds of time and memory.
             RunDirectoryError: the machine failed (disk full, no more processes), not the file.
         """
@@ -245,7 +269,7 @@ def extract(
     """Let a child parse `stream` and write its tensors to `out` as safetensors.
 
     Raises:
-        MalformedTensorError: a tensor does not fit its storage.
+        BlockedError: a tensor does not fit its storage, or a graph reaches out of its file.
         QuarantineError: it cannot be parsed, within bounds of time and memory.
         RunDirectoryError: the machine failed (disk full, no more processes), not the file.
     """
@@ -274,6 +298,8 @@ def extract(
         weights_key=answer.get("key"),
         prefix=str(answer.get("prefix", "")),
         structure=structure,
+        graph=answer.get("graph"),
+        no_graph=str(answer.get("no_graph", "")),
     )
 
 
@@ -282,6 +308,9 @@ def _refuse(answer: dict[str, Any], protections: tuple[str, ...]) -> None:
     if problem := answer.get("environment"):
         message = f"the machine failed while the file was read: {problem}"
         raise RunDirectoryError(message)
+    if problem := answer.get("hostile"):
+        message = f"the file reaches out of itself: {problem}"
+        raise _BLOCKED.get(str(answer.get("rule")), BlockedError)(message, protections=protections)
     if problem := answer.get("malformed"):
         message = f"the file is malformed: {problem}"
         raise MalformedTensorError(message, protections=protections)

@@ -7,17 +7,18 @@ from pathlib import Path
 from threading import Thread
 from typing import BinaryIO
 
+from gatekeeper.candidate.graph.convert import HINT, ConversionError
+from gatekeeper.candidate.graph.parity import prove
 from gatekeeper.candidate.inspect import Inspection, Inspector, private_copy
 from gatekeeper.candidate.loading import non_finite
-from gatekeeper.candidate.quarantine import MalformedTensorError, QuarantineError, extract
+from gatekeeper.candidate.quarantine import BlockedError, Extraction, QuarantineError, extract
 from gatekeeper.candidate.structure import to_json
 from gatekeeper.errors import CandidateError, StepError
 from gatekeeper.records import Artifact, Finding, to_dict
 from gatekeeper.rules import BLOCKING
-from gatekeeper.steps.workshop import Workshop
+from gatekeeper.steps.workshop import GRAPH, STRUCTURE, WEIGHTS, Workshop
 
-WEIGHTS = "weights.safetensors"
-STRUCTURE = "structure.json"  # only of a network that was pickled whole
+_NOT_SEEN = "Nothing but the finiteness of its weights was looked at, nor was its accuracy measured"
 
 
 def read(work: Workshop) -> list[str]:
@@ -25,20 +26,21 @@ def read(work: Workshop) -> list[str]:
     # Its import takes longer than copy, inspection and child together: let them go on at once.
     Thread(target=import_module, args=("torchvision",), daemon=True).start()
     path = Path(work.job.model)
-    work.room.remove([WEIGHTS, STRUCTURE])
+    work.room.remove([WEIGHTS, GRAPH, STRUCTURE])
     try:
         # The bytes that are hashed are the bytes that are parsed, whatever happens to the file.
         stream = private_copy(path, work.room.path)
     except CandidateError as error:
         artifact = Artifact(path=str(path), kind="unreadable", sha256="", bytes=0)
         work.notes.errors.append(_line(str(error), error.hint))
-        return _write(work, artifact, (), ())
+        return _write(work, artifact, (), (), loadable=False)
     with stream, Inspector(accept_weak=work.policy.accept_weak_quarantine) as inspector:
         inspection = inspector.inspect_stream(stream, str(path))
         findings, protections = _parse(work, stream, inspection)
-    if work.room.file(WEIGHTS).exists():
-        findings = (*findings, *non_finite(work.room.file(WEIGHTS)))
-    return _write(work, inspection.artifact, findings, protections)
+        if work.room.file(WEIGHTS).exists():
+            findings = (*findings, *non_finite(work.room.file(WEIGHTS)))
+        loadable = _loadable(work, stream)
+    return _write(work, inspection.artifact, findings, protections, loadable=loadable)
 
 
 def _parse(
@@ -59,28 +61,60 @@ def _parse(
                 stream, kind, partial, weights_key=work.card.weights_key,
                 accept_weak=work.policy.accept_weak_quarantine,
             )  # fmt: skip
-    except MalformedTensorError as error:
-        malformed = Finding(
-            rule_id="malformed-tensor", screen="quarantine", severity="critical", message=str(error)
+    except BlockedError as error:
+        blocked = Finding(
+            rule_id=error.rule, screen="quarantine", severity="critical", message=str(error)
         )
-        return (*findings, malformed), error.protections
+        return (*findings, blocked), error.protections
     except QuarantineError as error:
         work.notes.errors.append(_line(str(error), error.hint))
         return findings, error.protections
     if extraction.structure is not None:
         work.room.write_json(STRUCTURE, to_json(extraction.structure))
+    if kind == "onnx":
+        _keep_graph(work, extraction)
     return findings, extraction.protections
 
 
-def _loadable(work: Workshop) -> bool:
-    """Tell whether the tensors fit an architecture that we know."""
+def _keep_graph(work: Workshop, extraction: Extraction) -> None:
+    """Write the graph down, or say why there is none."""
+    if extraction.graph is not None:
+        work.room.write_json(GRAPH, extraction.graph)
+        return
+    message = f"the ONNX graph does not convert: {extraction.no_graph}. {_NOT_SEEN}"
+    work.notes.errors.append(_line(message, HINT))
+
+
+def _loadable(work: Workshop, stream: BinaryIO) -> bool:
+    """Tell whether the tensors fit an architecture that we know, or a graph that is proved."""
     if not work.room.file(WEIGHTS).exists():
         return False
+    onnx = work.room.file(GRAPH).exists()
     try:
-        return bool(work.candidate.classes)
+        return _proved(work, stream) if onnx else bool(work.candidate.classes)
+    except ConversionError as error:
+        work.notes.errors.append(_line(f"{error}. {_NOT_SEEN}", error.hint))
     except StepError as error:
         work.notes.errors.append(_line(str(error), error.hint))
-        return False
+    return False
+
+
+def _proved(work: Workshop, stream: BinaryIO) -> bool:
+    """Hold the network that the graph became against onnxruntime; say how far that goes."""
+    if work.card.architecture is not None:
+        work.notes.skipped.append("The card's architecture: an ONNX graph is its own.")
+    model = work.candidate
+    proof = prove(
+        stream, model.clone().network.cpu(), model.input.size,
+        batch=work.room.read_json(GRAPH)["shape"][0],
+        accept_weak=work.policy.accept_weak_quarantine,
+    )  # fmt: skip
+    work.notes.skipped.append(
+        f"Whether the ONNX graph and its torch network agree on more than {proof.images} random "
+        f"images, where they differ by {proof.max_abs_diff:.1g} (onnxruntime in quarantine: "
+        f"{'; '.join(proof.protections)})."
+    )
+    return True
 
 
 def _line(message: str, hint: str) -> str:
@@ -92,12 +126,15 @@ def _write(
     artifact: Artifact,
     findings: tuple[Finding, ...],
     protections: tuple[str, ...],
+    *,
+    loadable: bool,
 ) -> list[str]:
     content = {
         "artifact": to_dict(artifact),
         "findings": [to_dict(finding) for finding in findings],
         "protections": list(protections),
-        "loadable": _loadable(work),
+        "loadable": loadable,
     }
     work.room.write_json("candidate.json", content)
-    return ["candidate.json", *(n for n in (WEIGHTS, STRUCTURE) if work.room.file(n).exists())]
+    kept = (name for name in (WEIGHTS, GRAPH, STRUCTURE) if work.room.file(name).exists())
+    return ["candidate.json", *kept]

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from gatekeeper.calibration import Calibration, read_calibration
+from gatekeeper.candidate.graph.load import load_graph
 from gatekeeper.candidate.loading import load
 from gatekeeper.candidate.structure import Layer, StructureError, read_structure
 from gatekeeper.card import EMPTY, Card, beside, read_card
@@ -23,6 +24,8 @@ from gatekeeper.policy import Policy, read_policy
 from gatekeeper.records import DataRecord
 from gatekeeper.rundir import RunDirectory, sha256_file
 
+WEIGHTS, GRAPH = "weights.safetensors", "graph.json"
+STRUCTURE = "structure.json"  # only of a network that was pickled whole
 PURIFY_SHARE = 0.4
 _NEAR = (
     "The gatekeeper.yaml that names it lies beside the candidate, so it may be a stranger's: "
@@ -190,31 +193,35 @@ class Workshop:
             CardError: the operator's card does not fit.
             StepError: nobody said what architecture it is, and none fits.
         """
-        return self.load("weights.safetensors")
+        return self.load(WEIGHTS)
 
     def load(self, name: str) -> Model:
         """Load the weights in the run's file `name` into the candidate's architecture."""
         try:
-            model = load(
-                self.room.file(name),
-                self.card,
-                classes=self._folder_classes(),
-                structure=self._structure(),
-            )
+            model = self._load(name)
         except CardError as error:
             if self.job.card or self.card.architecture:
                 raise
             raise StepError(str(error), hint=error.hint or "Give --card FILE.") from error
         return replace(model, network=model.network.to(self.device))
 
+    def _load(self, name: str) -> Model:
+        files, classes = self.room.file, self._folder_classes()
+        if not files(GRAPH).exists():
+            return load(files(name), self.card, classes=classes, structure=self._structure())
+        # Only the candidate's tensors have the graph's names; later ones have the network's.
+        purified = files(name) if name != WEIGHTS else None
+        weights = files(WEIGHTS)
+        return load_graph(files(GRAPH), weights, self.card, classes=classes, purified=purified)
+
     def _structure(self) -> list[Layer] | None:
         """How the candidate's network is put together, where it was pickled whole."""
-        if not self.room.file("structure.json").exists():
+        if not self.room.file(STRUCTURE).exists():
             return None
         try:
-            return read_structure(self.room.read_json("structure.json"))
+            return read_structure(self.room.read_json(STRUCTURE))
         except (StructureError, ValueError) as error:
-            message = f"{self.room.file('structure.json')} is damaged: {error}"
+            message = f"{self.room.file(STRUCTURE)} is damaged: {error}"
             raise RunDirectoryError(message, hint="Start again in another --out.") from None
 
     def seed_for(self, purpose: str) -> int:

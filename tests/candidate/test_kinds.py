@@ -52,7 +52,6 @@ STRANGERS = {
     "7z": b"7z\xbc\xaf\x27\x1c" + bytes(40),
     "hdf5": b"\x89HDF\r\n\x1a\n" + bytes(40), "zip": zipped({"readme.txt": b"hello"}),
     "keras": zipped({"metadata.json": b"{}", "config.json": b"{}"}),
-    "onnx": b"\x08\x08\x12\x07pytorch" + bytes(40),
 }  # fmt: skip
 
 
@@ -69,6 +68,16 @@ def test_all_reasons_differ_and_lfs_names_its_remedy() -> None:
     reasons = [reason for reason, _ in UNREADABLE.values()]
     assert len(set(reasons)) == len(reasons)
     assert "git lfs pull" in UNREADABLE["git-lfs"][1]
+
+
+@pytest.mark.parametrize(
+    "head", [b"\x08\x08\x12\x07pytorch", b"\x3a\x02\x12\x00", b"\x42\x02\x10\x12:\x00"]
+)
+def test_onnx_is_known_by_its_outermost_fields(head: bytes, tmp_path: Path) -> None:
+    for content in (head, head + bytes(40)):
+        known = content == head or head.startswith(b"\x08")
+        assert (inspected(content, tmp_path, "m").artifact.kind == "onnx") == known
+        assert inspected(content, tmp_path).findings == ()
 
 
 @pytest.mark.parametrize("name", ["model.pt", "model.safetensors", "model.onnx", "model.txt", "m"])

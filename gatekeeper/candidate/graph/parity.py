@@ -1,0 +1,102 @@
+"""Is the network that a graph became the same network? onnxruntime is asked, in quarantine."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, BinaryIO, TypeGuard
+
+import torch
+from torch import Tensor, nn
+
+from gatekeeper.candidate.graph.convert import ConversionError
+from gatekeeper.candidate.graph.noise import random_images
+from gatekeeper.candidate.quarantine import RUN, Quarantine, QuarantineError
+
+_IMAGES, _LARGE = 4, 2
+_LARGE_PLACES = 128 * 128
+_MOST_ANSWERS = 1 << 26  # bytes
+# Two libraries add in another order: shares of how far a row's answers lie apart, and of the
+# largest, below which single precision sees nothing.
+_OF_SPREAD, _OF_SIZE = 1e-3, 1e-5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """How far two libraries' answers to random images lie apart, and under what protections."""
+
+    max_abs_diff: float
+    images: int
+    protections: tuple[str, ...]
+
+
+def prove(
+    stream: BinaryIO, network: nn.Module, size: tuple[int, int, int], *, batch: int | None,
+    accept_weak: bool = False,
+) -> Agreement:  # fmt: skip
+    """Show random images to `network` and to the ONNX file in `stream`.
+
+    Args:
+        stream: the bytes that were hashed and parsed.
+        network: what they became, on the CPU.
+        size: channels, height and width of an image.
+        batch: how many images the graph takes at once, None where that is free.
+        accept_weak: whether a quarantine that lacks the least protections will do.
+
+    Raises:
+        ConversionError: the answers differ, or onnxruntime gives none.
+    """
+    wanted = _LARGE if size[1] * size[2] > _LARGE_PLACES else _IMAGES
+    count = -(-wanted // (batch or 1)) * (batch or 1)
+    shape = [count, *size]
+    with torch.inference_mode():
+        own = network(torch.from_numpy(random_images(shape))).float()
+    theirs, protections = _ask(stream, shape, batch or count, accept_weak=accept_weak)
+    if theirs.shape != own.shape:
+        raise _differ(f"onnxruntime answers {tuple(theirs.shape)}, torch {tuple(own.shape)}")
+    apart = (own - theirs).abs()  # (N, classes)
+    if not apart.isfinite().all():
+        raise _differ("answers to random images are not finite")
+    spread = theirs.amax(1) - theirs.amin(1)
+    allowed = _OF_SPREAD * spread + _OF_SIZE * theirs.abs().amax(1)  # (N,)
+    if (apart.amax(1) > allowed).any():
+        raise _differ(f"answers to random images differ by {float(apart.max()):.3g}")
+    return Agreement(max_abs_diff=float(apart.max()), images=count, protections=protections)
+
+
+def _differ(how: str) -> ConversionError:
+    message = f"the network that the ONNX graph became is not proved to be the same: {how}"
+    return ConversionError(message)
+
+
+def _ask(
+    stream: BinaryIO, shape: list[int], batch: int, *, accept_weak: bool
+) -> tuple[Tensor, tuple[str, ...]]:
+    """Let the child answer.
+
+    Raises:
+        ConversionError: onnxruntime cannot load or run the graph within bounds.
+    """
+    size = os.fstat(stream.fileno()).st_size
+    try:
+        with (
+            Quarantine(RUN, size=size, accept_weak=accept_weak) as child,
+            os.fdopen(os.memfd_create("answers"), "w+b") as out,
+        ):
+            answer = child.ask({"shape": shape, "batch": batch}, stream, out)
+            told = os.pread(out.fileno(), _MOST_ANSWERS, 0)
+    except QuarantineError as error:
+        message = f"onnxruntime cannot run the ONNX graph: {error}"
+        raise ConversionError(message) from error
+    sizes = answer.get("shape")
+    if not _is_table(sizes) or len(told) != 4 * sizes[0] * sizes[1]:
+        raise _differ("onnxruntime gives no row of numbers for each image")
+    return torch.frombuffer(bytearray(told), dtype=torch.float32).view(sizes), child.protections
+
+
+def _is_table(sizes: Any) -> TypeGuard[list[int]]:
+    return (
+        isinstance(sizes, list)
+        and len(sizes) == 2
+        and all(type(length) is int and length > 0 for length in sizes)
+    )
