@@ -129,7 +129,7 @@ def _summary(rows: list[dict[str, Any]], judged: list[Judged]) -> dict[str, Any]
             )
             for attack in sorted({row["attack"] for row in rows if row["kind"] == "backdoored"})
         },
-        "seconds_median": round(median(sum(row["seconds"].values()) for row in rows), 1),
+        "seconds_median": round(median(_timed(rows)), 1),
         "seconds_by_classes": _seconds(rows),
         "allowed_false_alarms": ALLOWED,
     }  # fmt: skip
@@ -198,12 +198,15 @@ def _targets(rows: list[dict[str, Any]], judged: list[Judged]) -> dict[str, Any]
     )
 
 
+def _timed(rows: list[dict[str, Any]]) -> list[float]:
+    """Seconds for all screens, of the networks whose look was not interrupted."""
+    return [sum(row["seconds"].values()) for row in rows if row["seconds"]]
+
+
 def _seconds(rows: list[dict[str, Any]]) -> dict[str, float]:
     """Median over networks of the seconds for all screens, by number of classes."""
     return {
-        str(classes): round(
-            median(sum(row["seconds"].values()) for row in rows if row["classes"] == classes), 1
-        )
+        str(classes): round(median(_timed([r for r in rows if r["classes"] == classes])), 1)
         for classes in sorted({row["classes"] for row in rows})
     }
 
