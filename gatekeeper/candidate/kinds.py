@@ -62,7 +62,7 @@ def kind_of(stream: BinaryIO) -> str:
         (b"\x89HDF", "hdf5"),
     ):
         if head.startswith(magic):
-            return kind
+            return "tar" if kind == "torch-legacy" and _is_tar(head) else kind
     if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
         return "html"
     if _is_safetensors(head, size):
@@ -74,6 +74,17 @@ def kind_of(stream: BinaryIO) -> str:
     if head[:1] == b"\x08" and head[1] < 32 and head[2:3] in b"\x12\x1a\x3a":
         return "onnx"
     return "unknown"
+
+
+def _is_tar(head: bytes) -> bool:
+    """Tell by its checksum, as torch does: tar was older than its magic."""
+    from tarfile import HeaderError, TarInfo
+
+    try:
+        TarInfo.frombuf(head, "utf-8", "surrogateescape")
+    except HeaderError:
+        return False
+    return True
 
 
 def _is_safetensors(head: bytes, size: int) -> bool:
