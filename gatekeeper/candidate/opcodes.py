@@ -10,10 +10,10 @@ import codecs
 import pickletools
 import re
 from collections.abc import Callable, Iterator
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 _BY_CODE = {opcode.code: opcode for opcode in pickletools.opcodes}
-_NUMBER = re.compile(rb"\s*[+-]?[0-9]")
+_NUMBER = re.compile(rb"\s*[+-]?[0-9]|\0")
 
 
 class FrameError(ValueError):
@@ -58,14 +58,12 @@ def opcodes(source: Source) -> Iterator[tuple[pickletools.OpcodeInfo, object, in
             what = f"{code!r} is no opcode" if code else "the end is missing"
             message = f"{what}, at byte {place}"
             raise ValueError(message)
-        argument: object = None
-        if reader := _READERS.get(opcode.name):
-            argument = reader(source)
-        elif opcode.arg is not None:
-            argument = opcode.arg.reader(source)  # type: ignore[arg-type]
+        argument, trouble = _argument(opcode, source)
         here = source.tell()
         if place < frame_end < here or (here < frame_end and opcode.name in ("FRAME", "STOP")):
             raise FrameError(place)
+        if trouble is not None:
+            raise trouble
         if opcode.name == "FRAME":
             frame_end = here + cast(int, argument)
         yield opcode, argument, place
@@ -73,12 +71,20 @@ def opcodes(source: Source) -> Iterator[tuple[pickletools.OpcodeInfo, object, in
             return
 
 
+def _argument(opcode: pickletools.OpcodeInfo, source: Source) -> tuple[object, ValueError | None]:
+    reader: Any = _READERS.get(opcode.name) or (opcode.arg and opcode.arg.reader)
+    try:
+        return reader(source) if reader else None, None
+    except ValueError as error:
+        return None, error
+
+
 def _line(source: Source) -> bytes:
     return source.readline()[:-1]
 
 
 def _number(source: Source) -> None:
-    """Accept hexadecimal and octal numbers; nobody needs their value."""
+    """Accept what C does, such as hexadecimal; nobody needs the value."""
     line = _line(source)
     if not _NUMBER.match(line):
         message = f"{line[:40]!r} is no number"

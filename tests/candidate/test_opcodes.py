@@ -40,7 +40,7 @@ def frame(content: bytes, missing: int = 0) -> bytes:
 
 LENIENT = [
     b"Np00\n0", b"Np01\n0g01\n0", b"Np5\0\n0", b"I0x10\n0", b"I010\n0", b"I5\0x\n0", b"L0x10L\n0",
-    b"F1.5\0x\n0", b"S'\\xff'\n0", b"N\x85q\x000",
+    b"I\0x\n0", b"F1.5\0x\n0", b"S'\\xff'\n0", b"N\x85q\x000",
 ]  # fmt: skip
 
 
@@ -57,6 +57,7 @@ FRAMED = {
     # To the unpickler these fetch 2 and 3 from the memo, to whom reads on, 12 and 13.
     "a line": NAMES + frame(b"g1") + b"2\n" + frame(b"g1") + b"3\n\x93)R.",
     "an argument": frame(b"X\x17\x00\x00\x00") + b"ccollections\nabc\n)R.---" + b"0" + PAYLOAD,
+    "a text": frame(b"c\xff") + b"os\nsystem\n)R.",
     "a frame": frame(b"N0" + frame(b"N0")) + PAYLOAD,
     "the end": frame(b"N.N") + PAYLOAD,
 }
