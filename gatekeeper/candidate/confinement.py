@@ -12,7 +12,7 @@ _NO_NEW_PRIVILEGES = 38
 _LANDLOCK_CREATE, _LANDLOCK_RESTRICT = 444, 446
 _ALL_FILE_RIGHTS = (1 << 13) - 1  # those of the first version, which every later one knows
 _SECONDS = 5  # of processor time, and more for large files
-_BASE_MEMORY = 1 << 30
+_BASE_MEMORY = 1 << 29  # with torch in the parent, a scan stays below a gigabyte
 _BASE_OUTPUT = 16 << 20
 
 
