@@ -85,7 +85,8 @@ def tried(case: Case) -> dict[str, Any]:
     """Run one case and judge it."""
     row: dict[str, Any] = {"row": case.row, "what": case.what, "expected": case.expect}
     if case.lay is None:
-        return row | {"seen": case.elsewhere, "short": "", "excuse": ""}
+        untried = "" if case.elsewhere else "not tried"
+        return row | {"seen": case.elsewhere, "short": untried, "excuse": case.excuse}
     with tempfile.TemporaryDirectory(prefix="evasion-") as place:
         root, folder = Path(place), Path(place, "work")
         folder.mkdir()

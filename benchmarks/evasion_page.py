@@ -47,7 +47,7 @@ def _line(row: dict[str, Any]) -> str:
     seen = row["seen"]
     if row["short"]:
         seen = f"**short** ({row['short']})" + (f": {row['excuse']}" if row["excuse"] else "")
-    cells = [row["what"], row["expected"], seen, _code(row.get("line", "")),
+    cells = [row["what"], row["expected"], seen, _code(row.get("line", "").removeprefix("- ")),
              str(row.get("seconds", "")), str(row.get("megabytes", ""))]  # fmt: skip
     return "| " + " | ".join(cells) + " |"
 
