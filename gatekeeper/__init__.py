@@ -19,4 +19,9 @@ A whole scan:
     print(record.verdict.decision, record.outputs.onnx)
 """
 
+import os
+
+# ONNX Runtime reports its use to its maker, from C++, unless this is set before it loads.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
 __version__ = "0.1.0"

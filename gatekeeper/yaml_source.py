@@ -12,7 +12,10 @@ import yaml
 
 from gatekeeper.errors import GatekeeperError
 
-_MOST_BYTES = 1_000_000
+# A stranger's card is read by a parser that takes about three seconds for so much.
+_MOST_BYTES = 500_000
+_MOST_VALUES = 50_000
+_LONGEST = 10_000  # signs: a number of as many, on base 60, is worked out at once
 _MOST_DEPTH = 20
 Where = tuple[str | int, ...]
 
@@ -47,14 +50,13 @@ def read_yaml(path: Path, error: type[GatekeeperError]) -> Document:
         message = f"{path}:{line}: not UTF-8 text"
         raise error(message) from None
     try:
-        _refuse_tricks(text)
-        node = yaml.compose(text, yaml.SafeLoader)
+        node = _Careful(text).get_single_node()
         lines = dict(_lines(node, ())) if node is not None else {}
-        data = yaml.safe_load(text)
+        data = yaml.constructor.SafeConstructor().construct_document(node) if node else None
     except _TrickError as reason:
         message = f"{path}:{reason.line}: {reason}"
         raise error(message) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as reason:
+    except (yaml.YAMLError, ValueError, ArithmeticError, RecursionError) as reason:
         line, problem = _problem(reason, text)
         message = f"{path}:{line}: not well-formed YAML: {problem}"
         raise error(message) from None
@@ -97,23 +99,35 @@ class _TrickError(Exception):
         self.line = line
 
 
-def _refuse_tricks(text: str) -> None:
-    depth = 0
-    for event in yaml.parse(text, yaml.SafeLoader):
-        line = event.start_mark.line + 1 if event.start_mark else 1
+class _Careful(yaml.SafeLoader):
+    """Reads once, and refuses what could surprise or take long before it is taken any further."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.values = self.depth = 0
+
+    def get_event(self) -> yaml.Event:
+        event: yaml.Event = super().get_event()  # type: ignore[no-untyped-call]
+        if trick := self._trick(event):
+            raise _TrickError(trick, event.start_mark.line + 1 if event.start_mark else 1)
+        return event
+
+    def _trick(self, event: yaml.Event) -> str:
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            message = "anchors and aliases are not allowed"
-            raise _TrickError(message, line)
+            return "anchors and aliases are not allowed"
         if tag := getattr(event, "tag", None):
-            message = f"the tag {tag!r} is not allowed"
-            raise _TrickError(message, line)
+            return f"the tag {tag!r} is not allowed"
         if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
+            self.depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        if depth > _MOST_DEPTH:
-            message = f"nested deeper than {_MOST_DEPTH}"
-            raise _TrickError(message, line)
+            self.depth -= 1
+        elif isinstance(event, yaml.ScalarEvent):
+            self.values += 1
+            if len(event.value) > _LONGEST:
+                return f"a value is longer than {_LONGEST} signs"
+        if self.depth > _MOST_DEPTH:
+            return f"nested deeper than {_MOST_DEPTH}"
+        return f"more than {_MOST_VALUES} values" if self.values > _MOST_VALUES else ""
 
 
 def _lines(node: yaml.Node, where: Where) -> Iterator[tuple[Where, int]]:

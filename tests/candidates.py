@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +54,14 @@ def quick_policy(folder: Path, name: str) -> Path:
 
 
 def gatekeeper(
-    *words: str | Path, cwd: Path, env: Mapping[str, str] | None = None
+    *words: str | Path,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    before: Sequence[str] = (),
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command line in `cwd`; nothing is checked."""
+    """Run the command line in `cwd`, with words `before` it; nothing is checked."""
     return subprocess.run(
-        [sys.executable, "-m", "gatekeeper", *map(str, words)],
+        [*before, sys.executable, "-m", "gatekeeper", *map(str, words)],
         capture_output=True,
         text=True,
         cwd=cwd,
@@ -72,7 +75,8 @@ def watched_network(folder: Path) -> dict[str, str]:
     (folder / "watch").mkdir()
     (folder / "watch/sitecustomize.py").write_text(_WATCH, encoding="utf-8")
     (folder / "network.log").touch()
-    return {"PYTHONPATH": str(folder / "watch"), "NETWORK_LOG": str(folder / "network.log")}
+    paths = [str(folder / "watch"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {"PYTHONPATH": os.pathsep.join(paths), "NETWORK_LOG": str(folder / "network.log")}
 
 
 def repeatable(content: Any) -> Any:

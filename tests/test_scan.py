@@ -19,6 +19,7 @@ from candidates import (
     save_images,
     watched_network,
 )
+from no_network import alone, skip_unless_possible, why_not
 
 from gatekeeper.data import write_folders
 from gatekeeper.job import Job
@@ -41,6 +42,7 @@ def hardened_run(workplace: Path, backdoored: Model) -> Path:
     result = gatekeeper(
         "scan", model, "--data", workplace / "clean.npz", "--out", workplace / "run",
         "--quiet", cwd=workplace, env=watched_network(workplace),
+        before=() if why_not() else alone(workplace / "network.count"),
     )  # fmt: skip
     assert result.returncode == 0, result.stderr + result.stdout
     return workplace / "run"
@@ -82,7 +84,10 @@ def test_the_report_draws_where_the_candidate_stands(hardened_run: Path) -> None
 
 
 def test_a_whole_scan_wants_no_connection(hardened_run: Path, workplace: Path) -> None:
+    """The demo's own: its candidate, images and card, screened, purified, exported, reported."""
     assert (workplace / "network.log").read_text() == ""
+    skip_unless_possible()
+    assert (workplace / "network.count").read_text() == "0"
 
 
 def test_the_true_trigger_is_dead_in_the_onnx(

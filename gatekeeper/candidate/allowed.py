@@ -5,6 +5,7 @@ from __future__ import annotations
 _BUILTINS = (
     "set", "frozenset", "bytearray", "complex", "slice", "range", "int", "float", "bool", "str",
     "bytes", "list", "dict", "tuple",
+    "long", "unicode", "xrange",  # as protocol 2 calls int, str and range
 )  # fmt: skip
 _STORAGES = (
     "FloatStorage", "DoubleStorage", "HalfStorage", "BFloat16Storage", "LongStorage", "IntStorage",
@@ -71,8 +72,14 @@ ALLOWED = frozenset(
         "datetime.datetime",
         "datetime.date",
         "datetime.timedelta",
-        "pathlib.PosixPath",
-        "pathlib.PurePosixPath",
+        "datetime.time",
+        "datetime.timezone",
+        # Python 3.13 pickles paths by the room that they were in.
+        *(
+            f"{room}.{name}"
+            for room in ("pathlib", "pathlib._local")
+            for name in ("PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath")
+        ),
         *(f"{room}.{name}" for room in ("builtins", "__builtin__") for name in _BUILTINS),
         *(f"torch.{name}" for name in (*_STORAGES, *_DTYPES, *_UNREAD)),
         *(f"torch.cuda.{name}" for name in _STORAGES),

@@ -120,14 +120,15 @@ def is_whole(stream: BinaryIO, member: Member) -> bool:
 
 def _check_directory(stream: BinaryIO, size: int) -> None:
     """Refuse a directory that is too long to read."""
-    stream.seek(max(0, size - 65_557))
-    tail = stream.read(65_557)
+    # The zip64 record stands before the end record, which a long comment keeps from the end.
+    stream.seek(max(0, size - 65_557 - 76))
+    tail = stream.read(65_557 + 76)
     place = tail.rfind(b"PK\x05\x06")
     if place < 0 or len(tail) - place < _END.size:
         message = "the zip archive has no end record (cut in half?)"
         raise ArchiveError(message)
     declared, length = _END.unpack_from(tail, place)[4:6]
-    # The zip64 record, where there is one, stands before its locator, which stands here.
+    # Where there is one, it stands before its locator, which stands here.
     if tail[place - 20 : place - 16] == b"PK\x06\x07" and place >= 76:
         declared, length = struct.unpack_from("<2Q", tail, place - 76 + 32)
     if declared > MOST_MEMBERS or length > _MOST_DIRECTORY:
@@ -169,9 +170,10 @@ def _member(
         hostile.append(f"member {name!r} leaves the archive")
     if (info.external_attr >> 16) & 0o170000 == 0o120000:
         hostile.append(f"member {name!r} is a link")
-    stream.seek(info.header_offset)
+    # An archive whose end lies about its beginning puts members before the file.
+    stream.seek(max(0, info.header_offset))
     header = stream.read(LOCAL.size)
-    if len(header) < LOCAL.size or header[:4] != MAGIC:
+    if info.header_offset < 0 or len(header) < LOCAL.size or header[:4] != MAGIC:
         odd.append(f"member {name!r} has no local header")
         return None
     fields = LOCAL.unpack(header)

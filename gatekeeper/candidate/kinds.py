@@ -94,7 +94,7 @@ def kind_of(stream: BinaryIO) -> str:
         return "safetensors"
     for magic, kind in _MAGICS:
         if head.startswith(magic):
-            return kind
+            return "tar" if kind == "torch-legacy" and _is_tar(head) else kind
     if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
         return "html"
     if has_end_record(stream):
@@ -106,6 +106,17 @@ def kind_of(stream: BinaryIO) -> str:
     if looks_like_onnx(stream, size) or _ONNX.match(head):
         return "onnx"
     return "unknown"
+
+
+def _is_tar(head: bytes) -> bool:
+    """Tell by its checksum, as torch does: tar was older than its magic."""
+    from tarfile import HeaderError, TarInfo
+
+    try:
+        TarInfo.frombuf(head, "utf-8", "surrogateescape")
+    except HeaderError:
+        return False
+    return True
 
 
 def _is_safetensors(head: bytes, size: int) -> bool:

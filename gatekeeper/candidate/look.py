@@ -143,8 +143,7 @@ def _look_at_archive(stream: BinaryIO, seen: Seen) -> str:
         archive = read_archive(stream)
     except ArchiveError as error:
         seen.refuse(str(error), "Fetch the file again, or ask its maker to save it again.")
-        for member in salvaged(stream):
-            _look_at_member(stream, member, seen, certain=False)
+        _look_at_salvage(stream, seen)
         return "torch-zip"
     seen.members = len(archive.members)
     for message in archive.hostile:
@@ -157,7 +156,15 @@ def _look_at_archive(stream: BinaryIO, seen: Seen) -> str:
         _look_at_member(stream, member, seen, certain=named, script=kind == "torchscript")
         if not is_whole(stream, member):
             seen.refuse(f"member {member.name!r} is damaged: its size or checksum does not fit")
+    if archive.odd and not seen.findings:
+        # What its directory does not lead to may be what another reader finds.
+        _look_at_salvage(stream, seen)
     return kind
+
+
+def _look_at_salvage(stream: BinaryIO, seen: Seen) -> None:
+    for member in salvaged(stream):
+        _look_at_member(stream, member, seen, certain=False)
 
 
 def _archive_kind(archive: Archive) -> str:

@@ -11,9 +11,10 @@ import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from gatekeeper.candidate.allowed import JOBLIB, is_allowed, is_module_name
+from gatekeeper.candidate.opcodes import FrameError, opcodes
 
 MOST_OPCODES = 1_000_000
 _MOST_ARGUMENT = 64 << 20  # bytes of one argument
@@ -72,7 +73,7 @@ _Value = Global | str | _Mark | None
 
 
 class _Bounded:
-    """A stream for pickletools that refuses huge reads and endless lines."""
+    """A stream for `opcodes` that refuses huge reads and endless lines."""
 
     def __init__(self, stream: BinaryIO, end: int | None) -> None:
         self._stream = stream
@@ -112,15 +113,18 @@ def walk(stream: BinaryIO, most: int = MOST_OPCODES, end: int | None = None) -> 
     bounded = _Bounded(stream, end)
     broken, count = "", 0
     with warnings.catch_warnings():
-        # pickletools undoes escapes, also where bytes only look like one.
+        # Escapes are undone, also where bytes only look like one.
         warnings.simplefilter("ignore", DeprecationWarning)
         try:
-            for opcode, argument, position in pickletools.genops(bounded):  # type: ignore[arg-type]
+            for opcode, argument, position in opcodes(bounded):
                 if count >= most:
                     broken = f"{_TOO_LONG} {MOST_OPCODES:,} opcodes"
                     break
-                machine.take(opcode, argument, position or 0)
+                machine.take(opcode, argument, position)
                 count += 1
+        except FrameError as error:
+            machine.globals.append(Global("<hidden behind a frame>", error.place))
+            machine.executes, broken = True, f"broken: {error}"
         except (ValueError, IndexError, KeyError, OverflowError, EOFError, UnicodeError) as error:
             broken = f"broken after {bounded.tell()} bytes: {error}"
         except MemoryError:
@@ -176,11 +180,12 @@ class _Machine:
     def take(self, opcode: pickletools.OpcodeInfo, argument: object, position: int) -> None:
         name = opcode.name
         if name in _STRINGS:
-            self._push(argument if isinstance(argument, str) else None)
+            # A long text is no name, and many of them would fill the memory.
+            self._push(argument if isinstance(argument, str) and len(argument) <= 1000 else None)
         elif name in ("GLOBAL", "INST"):
             if name == "INST":
                 self._pop_to_mark()
-            self._import(str(argument).replace(" ", ".", 1), position, called=name == "INST")
+            self._import(str(argument), position, called=name == "INST")
         elif name == "STACK_GLOBAL":
             attribute, module = self.stack.pop(), self.stack.pop()
             if isinstance(attribute, str) and isinstance(module, str):
@@ -196,11 +201,11 @@ class _Machine:
 
     def _other(self, name: str, opcode: pickletools.OpcodeInfo, argument: object) -> None:
         if name in ("PUT", "BINPUT", "LONG_BINPUT"):
-            self.memo[int(str(argument))] = self.stack[-1]
+            self.memo[cast(int, argument)] = self.stack[-1]
         elif name == "MEMOIZE":
             self.memo[len(self.memo)] = self.stack[-1]
         elif name in ("GET", "BINGET", "LONG_BINGET"):
-            self._push(self.memo[int(str(argument))])
+            self._push(self.memo[cast(int, argument)])
         elif name == "DUP":
             self._push(self.stack[-1])
         elif name == "MARK":

@@ -11,6 +11,7 @@ _WIDTHS = {
     "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1,
 }  # fmt: skip
 _MOST_HEADER = 25_000_000  # a quarter of what the format allows: some 100,000 tensors
+_MOST_OBJECTS = 200_000  # one a tensor: more of them would take a gigabyte before they are refused
 _MOST_DIMENSIONS = 64
 Tensors = dict[str, tuple[str, tuple[int, ...]]]
 
@@ -67,7 +68,7 @@ def _check_spans(header: dict[str, Any], held: int) -> None:
 
 def _parse(text: bytes) -> dict[str, Any]:
     try:
-        header = json.loads(text.decode("utf-8"), object_pairs_hook=_no_twins)
+        header = json.loads(text.decode("utf-8"), object_pairs_hook=_Objects())
     except RecursionError:
         message = "the header is nested too deep"
         raise SafetensorsError(message) from None
@@ -80,12 +81,19 @@ def _parse(text: bytes) -> dict[str, Any]:
     return header
 
 
-def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        message = "a key stands twice"
-        raise ValueError(message)
-    return found
+class _Objects:
+    """Makes the objects of a header, without twins and not too many."""
+
+    def __init__(self) -> None:
+        self.left = _MOST_OBJECTS
+
+    def __call__(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        self.left -= 1
+        found = dict(pairs)
+        if len(found) != len(pairs) or self.left < 0:
+            message = "a key stands twice" if self.left >= 0 else "too many objects"
+            raise ValueError(message)
+        return found
 
 
 def _span(name: str, entry: Any) -> tuple[int, int, str]:

@@ -62,11 +62,18 @@ def no_local_header(archive: bytes) -> bytes:
     return overwritten(archive, 0, b"PK\x03\x05")
 
 
+def beginning_before_the_file(archive: bytes) -> bytes:
+    return overwritten(
+        archive, end := archive.index(b"PK\5\6") + 16, archive[end : end + 1] + b"\7"
+    )
+
+
 DAMAGES = {
     half: "no end record", without_end: "no end record", wrong_checksum: "checksum",
     encrypted: "encrypted or has odd flags", odd_flags: "odd flags",
     renamed_locally: "in its local header", odd_method: "compressed by method 12",
     before: "15 bytes stand before", after: "6 bytes stand after", no_local_header: "",
+    beginning_before_the_file: "no local header",
 }  # fmt: skip
 
 
@@ -135,6 +142,17 @@ def _many_members(declared: int) -> bytes:
     return _repeated(zipped({"x": b""}, prefix=""), 50_001, declared)
 
 
+def _many_members_behind_a_comment() -> bytes:
+    """Let a comment keep the zip64 record, which counts, far from the end of the file."""
+    honest = _many_members(1)
+    end = honest.index(b"PK\5\6")
+    start, size = central(honest), end - central(honest)
+    record = struct.pack("<4sQ2H2I4Q", b"PK\6\6", 44, 45, 45, 0, 0, 1 << 40, 1 << 40, size, start)
+    locator = struct.pack("<4sIQI", b"PK\6\7", 0, end, 1)
+    comment = struct.pack("<H", 65_535) + bytes(65_535)
+    return honest[:end] + record + locator + honest[end:-2] + comment
+
+
 def _huge_declared() -> bytes:
     place = central(GOOD) + 20
     return overwritten(GOOD, place, struct.pack("<2I", 0xFFFFFFF0, 0xFFFFFFF0))
@@ -147,9 +165,10 @@ def _huge_declared() -> bytes:
         (_overlapping, "overlap"),
         (lambda: _many_members(50_001), "declares 50,001 members"),
         (lambda: _many_members(1), "has 50,001 members"),
+        (_many_members_behind_a_comment, "declares 1,099,511,627,776 members"),
         (_huge_declared, "overlap"),
     ],
-    ids=["inflating", "overlapping", "many", "many, hidden", "huge"],
+    ids=["inflating", "overlapping", "many", "many, hidden", "many, zip64", "huge"],
 )
 def test_a_bomb_is_refused_before_inflating(
     bomb: Callable[[], bytes], reason: str, tmp_path: Path

@@ -116,6 +116,22 @@ def test_a_tar_that_begins_like_a_legacy_file_is_a_tar(tmp_path: Path) -> None:
     assert inspection.unreadable
 
 
+def test_an_old_tar_without_a_magic_is_no_legacy_file(tmp_path: Path) -> None:
+    """It is both, and torch tries tar first."""
+    forged = bytearray(LEGACY_MAGIC + b"\x80\x02M\xe9\x03." + b"\x80\x02}X\xdc\x03\x00\x00")
+    forged = forged.ljust(1024, b"\0") + b"0." + b"\x80\x02}." + b"\x80\x02]."
+    for place, octal in ((100, b"0000644"), (124, b"00000000000"), (136, b"00000000000")):
+        forged[place : place + len(octal)] = octal
+    forged[148:156] = b" " * 8
+    forged[148:156] = b"%06o\0 " % sum(forged[:512])
+    with tarfile.open(fileobj=io.BytesIO(forged), mode="r:") as archive:
+        assert archive.getmembers()
+    assert pickle.load(io.BytesIO(forged)) == 0x1950A86A20F9469CFC6C
+    inspection = inspected(bytes(forged), tmp_path)
+    assert inspection.artifact.kind == "tar"
+    assert inspection.unreadable
+
+
 @pytest.mark.parametrize("name", ["model.pt", "model.bin", "model.png", "model"])
 def test_honest_weights_are_clean_under_every_name(name: str, tmp_path: Path) -> None:
     tensors = {"w": torch.rand(20, 30, generator=torch.Generator().manual_seed(0))}

@@ -49,6 +49,7 @@ MALFORMED = {
     "truth for a number": (framed({"a": entry([True], [0, 4])}, bytes(4)), "shape"),
     "duplicate keys": (framed(b'{"a": {}, "a": {}}'), "a key stands twice"),
     "trailing bytes": (framed({"a": entry([1], [0, 4])}, bytes(9)), "5 bytes follow"),
+    "objects": (framed(b'{"a":[' + b"{}," * 200_000 + b"0]}"), "too many objects"),
     "not JSON": (framed(b"{not json}"), "not JSON"),
     "not UTF-8": (framed(b'{"\xff": 1}'), "not JSON"),
     "a long number": (framed(b'{"a": ' + b"1" * 5000 + b"}"), "not JSON"),
