@@ -53,7 +53,7 @@ print(json.dumps({**parts, "peak": peak() - beside}))
 QUARANTINE = """
 import resource, sys, tempfile
 from pathlib import Path
-from gatekeeper.candidate.quarantine import extract
+from gatekeeper.candidate.extraction import extract
 with open(sys.argv[1], "rb") as stream, tempfile.TemporaryDirectory() as folder:
     extract(stream, "torch-zip", Path(folder, "out"))
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)

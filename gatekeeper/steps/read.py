@@ -7,11 +7,12 @@ from pathlib import Path
 from threading import Thread
 from typing import BinaryIO
 
+from gatekeeper.candidate.extraction import Extraction, extract
 from gatekeeper.candidate.graph.convert import HINT, ConversionError
 from gatekeeper.candidate.graph.parity import prove
 from gatekeeper.candidate.inspect import Inspection, Inspector, private_copy
 from gatekeeper.candidate.loading import non_finite
-from gatekeeper.candidate.quarantine import BlockedError, Extraction, QuarantineError, extract
+from gatekeeper.candidate.quarantine import BlockedError, QuarantineError
 from gatekeeper.candidate.structure import to_json
 from gatekeeper.errors import CandidateError, StepError
 from gatekeeper.records import Artifact, Finding, to_dict

@@ -16,9 +16,9 @@ from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import load_file
 from torch import nn
 
+from gatekeeper.candidate.extraction import Extraction, extract
 from gatekeeper.candidate.graph.convert import convert
 from gatekeeper.candidate.graph.record import Graph, read_graph
-from gatekeeper.candidate.quarantine import Extraction, extract
 
 SIZE = (3, 8, 8)
 

@@ -15,7 +15,7 @@ import torch
 from forged import HARMLESS, checkpoint
 
 from gatekeeper.candidate import child, confinement, quarantine
-from gatekeeper.candidate.quarantine import extract
+from gatekeeper.candidate.extraction import Extraction, extract
 from gatekeeper.errors import CandidateError, GatekeeperError, RunDirectoryError
 
 CHILD = Path(quarantine.__file__).with_name("child.py")
@@ -45,7 +45,7 @@ def weights(tmp_path: Path) -> Path:
     return tmp_path / "model.pt"
 
 
-def parsed(path: Path, kind: str = "torch-zip") -> quarantine.Extraction:
+def parsed(path: Path, kind: str = "torch-zip") -> Extraction:
     with path.open("rb") as stream:
         return extract(stream, kind, path.with_name("weights.safetensors"))
 
@@ -129,7 +129,7 @@ def test_endless_work_ends_by_the_limit_on_processor_time(tmp_path: Path) -> Non
     (tmp_path / "model.pt").write_bytes(checkpoint(endless))
     code = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_CPU, (2, 2));"
-        "from pathlib import Path; from gatekeeper.candidate.quarantine import extract;"
+        "from pathlib import Path; from gatekeeper.candidate.extraction import extract;"
         "extract(open(sys.argv[1], 'rb'), 'torch-zip', Path(sys.argv[1] + '.out'))"
     )  # a lower limit than the child's own, which it inherits
     done = subprocess.run(

@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch.optim.swa_utils import AveragedModel
 
+from gatekeeper.candidate.extraction import extract
 from gatekeeper.candidate.inspect import inspect
-from gatekeeper.candidate.quarantine import extract
 
 LAYER = torch.nn.Linear(3, 2)
 STATE = LAYER.state_dict()

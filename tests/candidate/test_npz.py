@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torchvision import models
 
+from gatekeeper.candidate.extraction import extract
 from gatekeeper.candidate.inspect import inspect
 from gatekeeper.candidate.loading import load
 from gatekeeper.candidate.npy import NpyError, read_header
-from gatekeeper.candidate.quarantine import MalformedTensorError, extract
+from gatekeeper.candidate.quarantine import MalformedTensorError
 from gatekeeper.card import Card
 from gatekeeper.errors import CandidateError
 

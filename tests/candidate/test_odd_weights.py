@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision import models
 
+from gatekeeper.candidate.extraction import extract
 from gatekeeper.candidate.loading import load, non_finite, read_shapes
-from gatekeeper.candidate.quarantine import extract
 from gatekeeper.card import Card, read_card
 from gatekeeper.errors import CandidateError, CardError, GatekeeperError
 

@@ -14,7 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from gatekeeper.candidate.quarantine import Extraction, MalformedTensorError, extract
+from gatekeeper.candidate.extraction import Extraction, extract
+from gatekeeper.candidate.quarantine import MalformedTensorError
 from gatekeeper.errors import CandidateError
 
 

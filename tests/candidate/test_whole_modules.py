@@ -16,9 +16,10 @@ from forged import HARMLESS, blocked, checkpoint
 from torch import nn
 from torchvision import models
 
+from gatekeeper.candidate.extraction import Extraction, extract
 from gatekeeper.candidate.inspect import inspect
 from gatekeeper.candidate.loading import load
-from gatekeeper.candidate.quarantine import Extraction, MalformedTensorError, extract
+from gatekeeper.candidate.quarantine import MalformedTensorError
 from gatekeeper.card import Card, CardInput
 from gatekeeper.errors import CandidateError, CardError
 from gatekeeper.model import Model
