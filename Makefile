@@ -45,6 +45,9 @@ bench: $(READY)
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/scan.py
 	$(BIN)/python benchmarks/tuning.py
+	$(BIN)/python benchmarks/inspect_files.py
+	$(BIN)/python benchmarks/screening_time.py
+	$(BIN)/python benchmarks/evasion.py
 	$(BIN)/python benchmarks/document.py
 
 # The browser tests skip with a reason where Chromium cannot be installed.

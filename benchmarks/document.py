@@ -192,7 +192,15 @@ def screening_time(result: dict[str, Any]) -> list[str]:
     ]
 
 
+def inspection(result: dict[str, Any]) -> list[str]:
+    """The two ratios, and the seconds behind them."""
+    lines = [", ".join(f"`{name}` {value}" for name, value in result["summary"].items()), ""]
+    lines += ["| what | median seconds |", "| --- | --- |"]
+    return lines + [f"| {row['what']} | {row['seconds']} |" for row in result["rows"]]
+
+
 TABLES = {
+    "inspect": inspection,
     "screening-time": screening_time,
     "screening": screening,
     "speed": speed,
