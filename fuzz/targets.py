@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from gatekeeper.candidate import safetensors_file, state, torchfile
-from gatekeeper.candidate.look import Seen, look
+from gatekeeper.candidate.look import look
 from gatekeeper.candidate.pickles import suspicions, walk
+from gatekeeper.candidate.seen import Seen
 from gatekeeper.card import read_card
 from gatekeeper.errors import GatekeeperError
 from gatekeeper.policy import read_policy

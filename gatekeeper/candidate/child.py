@@ -41,7 +41,8 @@ def looker() -> Callable[..., Answer]:
     """Import what a look at any file needs; nothing can be opened afterwards."""
     from picklescan import scanner  # noqa: F401 - `look` asks it later
 
-    from gatekeeper.candidate.look import Seen, look
+    from gatekeeper.candidate.look import look
+    from gatekeeper.candidate.seen import Seen
     from gatekeeper.records import to_dict
 
     def answer(source: BinaryIO) -> Answer:

@@ -44,7 +44,12 @@ def confine(size: int, *, lasting: bool = False) -> list[str]:
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_CPU, _LASTING_SECONDS if lasting else _SECONDS + size // (50 << 20))
     _limit(resource.RLIMIT_FSIZE, most_output(size))
-    _limit(resource.RLIMIT_AS, _used_address_space() + _BASE_MEMORY + 3 * size)
+    address_space, data = _used_memory()
+    if lasting:
+        # Files are mapped, however large; only memory of its own counts.
+        _limit(resource.RLIMIT_DATA, data + _BASE_MEMORY)
+    else:
+        _limit(resource.RLIMIT_AS, address_space + _BASE_MEMORY + 3 * size)
     protections = ["own process", "empty environment", "no inherited descriptors"]
     protections.append("resource limits")
     if not sys.platform.startswith("linux"):
@@ -79,9 +84,11 @@ def _limit(what: int, value: int) -> None:
     resource.setrlimit(what, (bound, bound))
 
 
-def _used_address_space() -> int:
+def _used_memory() -> tuple[int, int]:
+    """Bytes of address space, and of data and stack in it."""
     with open("/proc/self/statm", encoding="ascii") as stream:  # noqa: PTH123 - no pathlib here
-        return int(stream.read().split()[0]) * resource.getpagesize()
+        pages = [int(count) for count in stream.read().split()]
+    return pages[0] * resource.getpagesize(), pages[5] * resource.getpagesize()
 
 
 def _landlock() -> bool:

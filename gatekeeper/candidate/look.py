@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import mmap
 import warnings
 from typing import BinaryIO
 
@@ -17,10 +18,10 @@ from gatekeeper.candidate.archive import (
     is_whole,
     read_archive,
 )
+from gatekeeper.candidate.graph import hostile, outline
 from gatekeeper.candidate.joblib_file import spelled_out
 from gatekeeper.candidate.kinds import UNREADABLE, kind_of
 from gatekeeper.candidate.pickles import (
-    MOST_OPCODES,
     Walk,
     foreign_classes,
     looks_like_names,
@@ -28,49 +29,14 @@ from gatekeeper.candidate.pickles import (
     walk,
 )
 from gatekeeper.candidate.salvage import salvaged
-from gatekeeper.records import Finding
+from gatekeeper.candidate.seen import Seen
+from gatekeeper.candidate.standins import MalformedError, UnsupportedError
 
 _MOST_PICKLE = 64 << 20  # bytes of one pickle that must be held in memory
 _LEGACY_PICKLES = 5  # magic, protocol, system, object, storage keys; then raw storages
 _MOST_PICKLES = 1000
-_MOST_FINDINGS = 100
-_LONGEST = 2000  # characters of what is told of a file
 _LAYERED = ("torch-zip", "torch-legacy")  # whole networks of known layers are read from these
 _SCRIPT = ("__torch__.", "torch.jit._pickle.")
-
-
-class Seen:
-    """What the look at one file gathers; `unreadable` keeps the first reason."""
-
-    def __init__(self) -> None:
-        """Begin with nothing seen and the whole budget of opcodes."""
-        self.findings: list[Finding] = []
-        self.unreadable = ""
-        self.hint = ""
-        self.members = 0
-        self.foreign: list[str] = []  # classes that nothing here can read
-        self.layers: list[str] = []  # classes of known layers, where torch reads them
-        self.opcodes_left = MOST_OPCODES
-
-    def refuse(self, reason: str, hint: str = "Ask its maker to save it again.") -> None:
-        """Say why the file cannot be accepted."""
-        if not self.unreadable:
-            self.unreadable, self.hint = reason[:_LONGEST], hint
-
-    def add(self, rule: str, severity: str, message: str, member: str, offset: int | None) -> None:
-        """Add a finding; the first hundred are enough to block."""
-        if len(self.findings) >= _MOST_FINDINGS:
-            return
-        self.findings.append(
-            Finding(
-                rule_id=rule,
-                screen="inspect",
-                severity=severity,  # type: ignore[arg-type]
-                message=message[:_LONGEST],
-                member=member[:_LONGEST],
-                offset=offset,
-            )
-        )
 
 
 def look(stream: BinaryIO, seen: Seen) -> str:
@@ -97,6 +63,8 @@ def look(stream: BinaryIO, seen: Seen) -> str:
             kind = "pickle"
         elif kind == "safetensors":
             _look_at_header(stream, seen)
+        elif kind == "onnx":
+            _look_at_graph(stream, seen)
     strangers = seen.foreign + (seen.layers if kind not in _LAYERED else [])
     if strangers and kind not in ("torchscript", "pt2"):
         names = ", ".join(dict.fromkeys(strangers[:3]))
@@ -136,6 +104,28 @@ def _look_at_array(
         seen.refuse(f"{where} cannot be read: {error}", UNREADABLE["npy"][1])
         place, objects = error.start, error.objects
     _walk_all(stream, seen, member, start=start + place, end=end, certain=objects)
+
+
+def _look_at_graph(stream: BinaryIO, seen: Seen) -> None:
+    try:
+        why = outline.read(_mapped(stream))[2]
+    except hostile.HostileError as error:
+        seen.add(error.rule, "critical", str(error), "", None)
+    except MalformedError as error:
+        seen.add("malformed-tensor", "critical", str(error), "", None)
+    except UnsupportedError as error:
+        seen.refuse(str(error))
+    else:
+        if why:
+            seen.refuse(why, "Ask its maker for a state dict or safetensors, and give --card.")
+
+
+def _mapped(stream: BinaryIO) -> memoryview:
+    try:
+        return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+    except io.UnsupportedOperation:  # it lies in memory already
+        stream.seek(0)
+        return memoryview(stream.read())
 
 
 def _look_at_archive(stream: BinaryIO, seen: Seen) -> str:

@@ -350,3 +350,26 @@ def test_what_the_child_tells_is_checked_again(told: object) -> None:
 def test_numbers_of_more_than_ten_bytes_are_refused() -> None:
     with pytest.raises(wire.WireError, match="ten bytes"):
         wire.varint(b"\x80" * 11, 0)
+
+
+def test_inspection_sees_what_a_graph_reaches_for(tmp_path: Path) -> None:
+    """Static inspection gives the same answer as the scan, without converting anything."""
+    outside = constant("w", [[1.0]])
+    outside.ClearField("raw_data")
+    outside.data_location = onnx.TensorProto.EXTERNAL
+    outside.external_data.add(key="location", value="/etc/passwd")
+    gemm = onnx.helper.make_node("MatMul", ["x", "w"], ["y"])
+    runs = onnx.helper.make_node("PythonOp", ["x", "w"], ["y"], domain="com.microsoft")
+    loop = onnx.helper.make_node("Add", ["y", "w"], ["y"])
+    weight = constant("w", [[1.0]])
+    seen = {
+        name: inspect(saved(proto, tmp_path))
+        for name, proto in {
+            "outside": model([gemm], [outside]), "runs": model([runs], [weight]),
+            "loop": model([loop], [weight]), "fine": model([gemm], [weight]),
+        }.items()
+    }  # fmt: skip
+    assert [finding.rule_id for finding in seen["outside"].findings] == ["external-data"]
+    assert [finding.rule_id for finding in seen["runs"].findings] == ["foreign-operator"]
+    assert "cycle" in seen["loop"].unreadable
+    assert (seen["fine"].findings, seen["fine"].unreadable) == ((), "")

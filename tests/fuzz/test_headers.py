@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import SafetensorError, deserialize
 
-from gatekeeper.candidate.look import Seen, look
+from gatekeeper.candidate.look import look
 from gatekeeper.candidate.safetensors_file import SafetensorsError, check
+from gatekeeper.candidate.seen import Seen
 
 repeatable = settings(derandomize=True, deadline=None, max_examples=400)
 _WIDTH = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I8": 1, "BOOL": 1, "U64": 8, "F8_E4M3": 1}

@@ -18,9 +18,10 @@ from programs import ALLOWED, BAIT, DENIED, imports, programs
 from gatekeeper.candidate import safetensors_file, state, torchfile
 from gatekeeper.candidate.allowed import is_allowed
 from gatekeeper.candidate.extraction import extract
-from gatekeeper.candidate.look import Seen, look
+from gatekeeper.candidate.look import look
 from gatekeeper.candidate.pickles import Walk, suspicions, walk
 from gatekeeper.candidate.quarantine import QuarantineError
+from gatekeeper.candidate.seen import Seen
 
 repeatable = settings(
     derandomize=True, deadline=None, max_examples=400, suppress_health_check=[HealthCheck.too_slow]

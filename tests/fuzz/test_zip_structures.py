@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from gatekeeper.candidate import torchfile
 from gatekeeper.candidate.archive import content, read_archive
-from gatekeeper.candidate.look import Seen, look
+from gatekeeper.candidate.look import look
+from gatekeeper.candidate.seen import Seen
 
 PAYLOAD = b"\x80\x02cos\nsystem\n(S'true'\ntR."
 repeatable = settings(derandomize=True, deadline=None, max_examples=250)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from gatekeeper.candidate.graph.proto import Message
 from gatekeeper.candidate.standins import (
     DTYPES,
@@ -109,5 +107,5 @@ def _bytes(tensor: Message, number: int) -> memoryview:
         return memoryview(b"".join(numbers))
     # Sixteen-bit floats and the like stand there as the whole number of their bits.
     width = DTYPES[dtype][1]
-    bits = [value & ((1 << 8 * width) - 1) for value in numbers]
-    return memoryview(np.array(bits, f"<u{width}").tobytes())
+    most = (1 << 8 * width) - 1
+    return memoryview(b"".join((value & most).to_bytes(width, "little") for value in numbers))

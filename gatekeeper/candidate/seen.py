@@ -1,0 +1,43 @@
+"""What the look at one file gathers."""
+
+from __future__ import annotations
+
+from gatekeeper.candidate.pickles import MOST_OPCODES
+from gatekeeper.records import Finding
+
+_MOST_FINDINGS = 100
+_LONGEST = 2000  # characters of what is told of a file
+
+
+class Seen:
+    """What the look at one file gathers; `unreadable` keeps the first reason."""
+
+    def __init__(self) -> None:
+        """Begin with nothing seen and the whole budget of opcodes."""
+        self.findings: list[Finding] = []
+        self.unreadable = ""
+        self.hint = ""
+        self.members = 0
+        self.foreign: list[str] = []  # classes that nothing here can read
+        self.layers: list[str] = []  # classes of known layers, where torch reads them
+        self.opcodes_left = MOST_OPCODES
+
+    def refuse(self, reason: str, hint: str = "Ask its maker to save it again.") -> None:
+        """Say why the file cannot be accepted."""
+        if not self.unreadable:
+            self.unreadable, self.hint = reason[:_LONGEST], hint
+
+    def add(self, rule: str, severity: str, message: str, member: str, offset: int | None) -> None:
+        """Add a finding; the first hundred are enough to block."""
+        if len(self.findings) >= _MOST_FINDINGS:
+            return
+        self.findings.append(
+            Finding(
+                rule_id=rule,
+                screen="inspect",
+                severity=severity,  # type: ignore[arg-type]
+                message=message[:_LONGEST],
+                member=member[:_LONGEST],
+                offset=offset,
+            )
+        )
