@@ -117,6 +117,7 @@ def test_more_output_than_allowed_is_a_clear_error(tmp_path: Path) -> None:
 def test_a_child_without_time_is_stopped(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quarantine, "_SECONDS", 0.0)
     monkeypatch.setattr(quarantine, "_BYTES_PER_SECOND", 1 << 40)
+    monkeypatch.setattr(quarantine.Quarantine, "_ready", lambda _: False)
     with pytest.raises(CandidateError, match="took too long and was stopped") as stopped:
         parsed(weights)
     assert stopped.value.exit_code == 3
