@@ -20,6 +20,7 @@ from hostile import (
     gzipped,
     headed,
     lied,
+    npz,
     old_tar,
     patched,
     stored,
@@ -173,7 +174,13 @@ _graphs: dict[str, Content] = {
     "PythonOp": lambda: onnx.custom("com.microsoft", "PythonOp"),
     "a cyclic graph": onnx.cyclic, "a truncated graph": lambda: onnx.graph()[:-20],
     "a weight that lies about its shape": onnx.lying_shape,
-    "an input of 2^50 numbers": lambda: onnx.graph(inputs=(1 << 25, 1 << 25)),
+}  # fmt: skip
+_arrays: dict[str, Content] = {
+    "an array of Python objects": npz(b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }",
+                                      b"\x80\x02" + PAYLOAD),
+    "an array that lies about its shape": npz(
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (1099511627776,), }", bytes(16)
+    ),
 }  # fmt: skip
 _LAYER = (
     b"ctorch.nn.modules.container\nSequential\n)\x81}" + text("net") + b"cmynets\nNet\n)\x81sb."
@@ -212,10 +219,13 @@ CASES = [
     *_scans(7, UNDECIDED, {"work without end": _ENDLESS,
                            "memo of a gigabyte": checkpoint(b"\x80\x02}r\x00\x00\xf0\x03.")}),
     *_scans(8, BLOCK, _lies),
+    *_row(8, BLOCK, _arrays, "model.npz"),
     *_row(9, UNDECIDED, _headers, "model.safetensors"),
     *_row(12, EITHER, _graphs, "model.onnx"),
     *_scans(12, EITHER, {"external data at an absolute path": lambda: onnx.external("/etc/passwd")},
             "model.onnx"),
+    *_scans(12, UNDECIDED, {"an input of 2^50 numbers":
+                            lambda: onnx.graph(inputs=(1 << 25, 1 << 25))}, "model.onnx"),
     *_row(13, UNDECIDED, _code),
     *_scans(13, UNDECIDED, {"TorchScript": _code["TorchScript"]}),
 ]  # fmt: skip

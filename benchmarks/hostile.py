@@ -147,3 +147,10 @@ def headed(header: object, body: bytes = b"") -> bytes:
 def entry(shape: object, offsets: object, dtype: object = "F32") -> dict[str, object]:
     """Describe one tensor of a safetensors file."""
     return {"dtype": dtype, "shape": shape, "data_offsets": offsets}
+
+
+def npz(header: bytes, content: bytes) -> bytes:
+    """Write one array as numpy.savez does, under any header."""
+    padded = header + b" " * (-(len(header) + 11) % 64) + b"\n"
+    array = b"\x93NUMPY\x01\0" + struct.pack("<H", len(padded)) + padded + content
+    return zipped({"w.npy": array}, prefix="")

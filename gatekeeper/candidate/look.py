@@ -30,7 +30,7 @@ from gatekeeper.candidate.pickles import (
 )
 from gatekeeper.candidate.salvage import salvaged
 from gatekeeper.candidate.seen import Seen
-from gatekeeper.candidate.standins import MalformedError, UnsupportedError
+from gatekeeper.candidate.standins import DTYPES, MalformedError, UnsupportedError
 
 _MOST_PICKLE = 64 << 20  # bytes of one pickle that must be held in memory
 _LEGACY_PICKLES = 5  # magic, protocol, system, object, storage keys; then raw storages
@@ -92,18 +92,26 @@ def _look_at_header(stream: BinaryIO, seen: Seen) -> None:
 
 
 def _look_at_array(
-    stream: BinaryIO, seen: Seen, member: str = "", *, start: int = 0, end: int | None = None
-) -> None:
+    stream: BinaryIO, seen: Seen, member: Member | None = None, *, start: int = 0,
+    end: int | None = None,
+) -> None:  # fmt: skip
     """Walk what follows a numpy array's header: objects are pickled there."""
+    size = stream.seek(0, 2) if member is None else member.size
+    name = member.name if member is not None else ""
     stream.seek(start)
-    where = f"member {member!r}" if member else "the array"
+    where = f"member {name!r}" if name else "the array"
+    objects = False
     try:
-        place = npy.read_header(stream.read(npy.MOST_HEADER + 12)).start
-        objects = False
+        header = npy.read_header(stream.read(npy.MOST_HEADER + 12))
+        place = header.start
+        held = size - place
+        if held != header.elements * DTYPES[header.dtype][1]:
+            message = f"{where} has {held:,} bytes of numbers, its header says {header.elements:,}"
+            seen.add("malformed-tensor", "critical", f"{message} numbers", name, None)
     except npy.NpyError as error:
         seen.refuse(f"{where} cannot be read: {error}", UNREADABLE["npy"][1])
         place, objects = error.start, error.objects
-    _walk_all(stream, seen, member, start=start + place, end=end, certain=objects)
+    _walk_all(stream, seen, name, start=start + place, end=end, certain=objects)
 
 
 def _look_at_graph(stream: BinaryIO, seen: Seen) -> None:
@@ -182,7 +190,7 @@ def _look_at_member(
         data = _inflated(stream, member, seen)
         stream, start, end = io.BytesIO(data), 0, len(data)
     if name.endswith(".npy"):
-        _look_at_array(stream, seen, name, start=start, end=end)
+        _look_at_array(stream, seen, member, start=start, end=end)
     else:
         _walk_all(stream, seen, name, start=start, end=end, certain=certain, script=script)
 
