@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gatekeeper.candidate.inspect import Inspection, Inspector
+from gatekeeper.candidate.kinds import UNREADABLE
 from gatekeeper.errors import CandidateError
 from gatekeeper.rules import BLOCKING
 
+# Such as an empty `__init__.py`, a picture or a page beside the models.
+_NO_MODELS = frozenset({"unknown", "empty", "one-byte", "png", "html"})
 _MOST_AT_ONCE = 8  # children, whatever the number of cores
 # A file of these that is no model is broken, or something else in disguise.
 _MODEL_SUFFIXES = frozenset(
@@ -88,7 +91,10 @@ def _concerns_models(file: Inspected) -> bool:
     """Tell whether a file calls itself a model, holds one, or could not be looked at."""
     if file.inspection is None or Path(file.path).suffix.lower() in _MODEL_SUFFIXES:
         return True
-    return file.state != "unreadable" or file.inspection.artifact.kind != "unknown"
+    kind = file.inspection.artifact.kind
+    # Only where that is all there is to say: a walk that met a bound is none of these.
+    plain = kind in _NO_MODELS and file.inspection.unreadable == UNREADABLE[kind][0]
+    return file.state != "unreadable" or not plain
 
 
 def _files(paths: Iterable[Path]) -> Iterator[tuple[Path, bool]]:

@@ -88,6 +88,8 @@ ALLOWED = frozenset(
 )
 _NUMPY_TYPES = ("numpy.dtypes.",)
 _KNOWN = ("torch.nn.", "torchvision.models.", "torchvision.ops.")
+# What makes classes; an object of theirs runs what it was given.
+METACLASSES = ("torch.nn.parameter._ParameterMeta", "torch.nn.parameter._BufferMeta")
 _MODULES = (*_KNOWN, "timm.models.", "timm.layers.")
 # How joblib marks that raw numbers follow in the midst of a pickle.
 JOBLIB = frozenset(

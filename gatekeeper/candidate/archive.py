@@ -58,17 +58,17 @@ def read_archive(stream: BinaryIO) -> Archive:
         ArchiveError: no end record, cut in half, far too many members, or a bomb.
     """
     size = stream.seek(0, 2)
-    _check_directory(stream, size)
+    odd = _check_directory(stream, size)
     try:
         infos = zipfile.ZipFile(stream).infolist()
     except (zipfile.BadZipFile, ValueError, OSError, struct.error, NotImplementedError) as error:
         message = f"the zip archive is damaged: {error}"
         raise ArchiveError(message) from None
     _check_sizes(infos, size)
-    odd: list[str] = []
     hostile: list[str] = []
     members = [_member(stream, info, size, odd, hostile) for info in infos]
-    counts = Counter(info.filename for info in infos)
+    # Torch's own reader does not tell large letters from small ones.
+    counts = Counter(info.filename.casefold() for info in infos)
     # Not `most_common`, which imports a module that the quarantine could not open.
     often = max(counts, key=lambda name: counts[name], default="")
     if counts[often] > 1:
@@ -118,8 +118,12 @@ def is_whole(stream: BinaryIO, member: Member) -> bool:
     return (size, crc) == (member.size, member.crc)
 
 
-def _check_directory(stream: BinaryIO, size: int) -> None:
-    """Refuse a directory that is too long to read."""
+def _check_directory(stream: BinaryIO, size: int) -> list[str]:
+    """Refuse a directory that is too long to read; tell of one that is not all readers' own.
+
+    They go to it by an offset, or by its length from its end: where the two differ, one file holds
+    two archives.
+    """
     # The zip64 record stands before the end record, which a long comment keeps from the end.
     stream.seek(max(0, size - 65_557 - 76))
     tail = stream.read(65_557 + 76)
@@ -127,16 +131,24 @@ def _check_directory(stream: BinaryIO, size: int) -> None:
     if place < 0 or len(tail) - place < _END.size:
         message = "the zip archive has no end record (cut in half?)"
         raise ArchiveError(message)
-    declared, length = _END.unpack_from(tail, place)[4:6]
+    declared, length, offset, comment = _END.unpack_from(tail, place)[4:8]
+    end = led = size - len(tail) + place
     # Where there is one, it stands before its locator, which stands here.
     if tail[place - 20 : place - 16] == b"PK\x06\x07" and place >= 76:
-        declared, length = struct.unpack_from("<2Q", tail, place - 76 + 32)
+        declared, length, offset = struct.unpack_from("<3Q", tail, place - 76 + 32)
+        end, led = end - 76, struct.unpack_from("<Q", tail, place - 20 + 8)[0]
     if declared > MOST_MEMBERS or length > _MOST_DIRECTORY:
         message = (
             f"the archive declares {declared:,} members in a directory of {length:,} bytes, more "
             f"than {MOST_MEMBERS:,} or {_MOST_DIRECTORY:,}"
         )
         raise ArchiveError(message)
+    odd = []
+    if (offset + length, led) != (end, end):
+        odd.append("its directory is not where its end says")
+    if comment:
+        odd.append(f"a comment of {comment} bytes stands at its end")
+    return odd
 
 
 def _check_sizes(infos: list[zipfile.ZipInfo], size: int) -> None:

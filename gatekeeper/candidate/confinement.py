@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import os
 import resource
+import signal
 import sys
 
 try:
@@ -18,7 +20,7 @@ except (ImportError, OSError):  # pragma: no cover - as above, on other systems
     py_landlock = None  # type: ignore[assignment]
 
 _NEW_USER, _NEW_NET = 0x10000000, 0x40000000
-_NO_NEW_PRIVILEGES = 38
+_DIE_WITH_PARENT, _NO_NEW_PRIVILEGES = 1, 38
 _SECONDS = 5  # of processor time, and more for large files
 _LASTING_SECONDS = 3600  # of a child that looks at many files, each by the parent's clock
 _BASE_MEMORY = 1 << 29  # with torch in the parent, a scan stays below a gigabyte
@@ -29,7 +31,7 @@ _CALLS = (
     "recvfrom", "sendto", "fstat", "newfstatat", "fcntl", "dup", "close", "mmap", "munmap",
     "mremap", "mprotect", "madvise", "brk", "futex", "rt_sigaction", "rt_sigprocmask",
     "rt_sigreturn", "sigaltstack", "getrandom", "clock_gettime", "clock_nanosleep",
-    "gettimeofday", "getpid", "gettid", "tgkill", "sched_yield", "sched_getaffinity", "rseq",
+    "gettimeofday", "getpid", "gettid", "sched_yield", "sched_getaffinity", "rseq",
     "set_robust_list", "restart_syscall", "exit", "exit_group",
 )  # fmt: skip
 
@@ -55,6 +57,7 @@ def confine(size: int, *, lasting: bool = False) -> list[str]:
     if not sys.platform.startswith("linux"):
         return protections
     libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_DIE_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
     if libc.unshare(_NEW_USER | _NEW_NET) == 0:
         protections.append("no network (namespace)")
     if libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0) == 0:
@@ -110,6 +113,8 @@ def _seccomp() -> bool:
         calls = pyseccomp.SyscallFilter(pyseccomp.ERRNO(errno.EPERM))
         for name in _CALLS:
             calls.add_rule(pyseccomp.ALLOW, name)
+        # It may end itself, and signal nobody else.
+        calls.add_rule(pyseccomp.ALLOW, "tgkill", pyseccomp.Arg(0, pyseccomp.EQ, os.getpid()))
         # Its own limits may be read, and nobody's be set.
         unset = pyseccomp.Arg(2, pyseccomp.EQ, 0)
         calls.add_rule(pyseccomp.ALLOW, "prlimit64", unset)

@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 from gatekeeper.candidate.archive import has_end_record
 from gatekeeper.candidate.graph.wire import looks_like_onnx
+from gatekeeper.candidate.npy import MAGIC
 
 # A frozen graph: a node, its name, its operation.
 _NODE = re.compile(rb"\n.{1,5}?\n.[\w/.-]+\x12.(Placeholder|Const)", re.DOTALL)
@@ -62,7 +63,6 @@ _MAGICS = (
     (LEGACY_MAGIC, "torch-legacy"),
     (b"version https://git-lfs", "git-lfs"),
     (b"\x89PNG", "png"),
-    (b"\x93NUMPY", "npy"),
     (b"\x1f\x8b", "gzip"),
     (b"BZh", "bz2"),
     (b"\xfd7zXZ\x00", "xz"),
@@ -89,6 +89,8 @@ def kind_of(stream: BinaryIO) -> str:
         return "zip"
     if head[257:262] == b"ustar":
         return "tar"
+    if head.startswith(MAGIC):
+        return "npy"
     # Its first bytes are a number, which may look like any magic of two bytes.
     if _is_safetensors(head, size):
         return "safetensors"

@@ -149,6 +149,9 @@ def _look_at_archive(stream: BinaryIO, seen: Seen) -> str:
     if archive.odd:
         seen.refuse(f"the archive is not what torch writes: {archive.odd[0]}")
     kind = _archive_kind(archive)
+    roots = [m.name for m in archive.members if m.name.rpartition("/")[2] == "data.pkl"]
+    if kind == "torch-zip" and len(roots) > 1:
+        seen.refuse(f"the archive has more than one data.pkl: {roots[0]!r}, {roots[1]!r}")
     for member in archive.members:
         named = member.name.endswith((".pkl", ".pickle"))
         _look_at_member(stream, member, seen, certain=named, script=kind == "torchscript")
@@ -189,7 +192,8 @@ def _look_at_member(
             seen.refuse(f"member {name!r} has {member.size:,} bytes, too many to walk")
         data = _inflated(stream, member, seen)
         stream, start, end = io.BytesIO(data), 0, len(data)
-    if name.endswith(".npy"):
+    stream.seek(start)
+    if name.endswith(".npy") or stream.read(len(npy.MAGIC)) == npy.MAGIC:
         _look_at_array(stream, seen, member, start=start, end=end)
     else:
         _walk_all(stream, seen, name, start=start, end=end, certain=certain, script=script)
@@ -226,7 +230,7 @@ def _walk_all(
         if walked.too_long:
             seen.refuse(f"{here} is {walked.broken}")
         # What follows the last pickle of a file need not be one.
-        if count and walked.broken and not walked.globals:
+        if count and walked.broken and not walked.globals and most != _LEGACY_PICKLES:
             return
         if certain or _runs(walked):
             if walked.broken and certain:

@@ -50,6 +50,7 @@ class Flattened(dict[str, TensorView]):
             message = f"the network has more than {MOST_LAYERS:,} layers or {MOST_DEPTH} levels"
             raise UnsupportedError(message)
         prefix = f"{path}." if path else ""
+        _refuse_shadows(part, path)
         own = _tensors(part, prefix)
         self.update({prefix + name: tensor for name, tensor in own.items()})
         values, data, odd = _settings(part)
@@ -76,6 +77,20 @@ def flattened(loaded: Any) -> Any:
     if isinstance(loaded, Mapping) and any(isinstance(v, Part) for v in loaded.values()):
         return {k: Flattened(v) if isinstance(v, Part) else v for k, v in loaded.items()}
     return loaded
+
+
+def _refuse_shadows(part: Part, path: str) -> None:
+    """Refuse two things of one name: torch answers with one, and a state dict has the other.
+
+    Raises:
+        MalformedError: a tensor or layer hides behind another, or behind a setting.
+    """
+    rooms = [_kept(part, room, dict) for room in ("_parameters", "_buffers", "_modules")]
+    names = [name for room in (*rooms, part.state) for name in room]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        message = f"{path[:200] or 'the network'} has two things called {str(twice)[:80]!r}"
+        raise MalformedError(message)
 
 
 def _kept(part: Part, name: str, kind: type) -> Any:

@@ -108,8 +108,8 @@ def _quoted(source: Source) -> str:
 
 
 def _import(source: Source) -> str:
-    """Module and name; neither knows escapes."""
-    return f"{_line(source).decode()}.{_line(source).decode()}"
+    """Module and name, a line each; neither knows escapes."""
+    return f"{_line(source).decode()}\n{_line(source).decode()}"
 
 
 _READERS: dict[str, Callable[[Source], object]] = {

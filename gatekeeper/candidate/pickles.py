@@ -13,14 +13,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, cast
 
-from gatekeeper.candidate.allowed import JOBLIB, is_allowed, is_module_name
+from gatekeeper.candidate.allowed import JOBLIB, METACLASSES, is_allowed, is_module_name
 from gatekeeper.candidate.opcodes import FrameError, opcodes
 
 MOST_OPCODES = 1_000_000
-_MOST_ARGUMENT = 64 << 20  # bytes of one argument
+_MOST_ARGUMENT = 256 << 20  # bytes of one argument
 _MOST_STACK = 200_000
 _MOST_GLOBALS = 10_000
-_LONGEST_LINE = 65_536
+_LONGEST_LINE = 1 << 20
 _EXECUTING = frozenset({"REDUCE", "OBJ", "INST", "NEWOBJ", "NEWOBJ_EX", "BUILD"})
 _TOO_LONG = "longer than"
 _STRINGS = frozenset(
@@ -37,6 +37,7 @@ class Global:
     name: str
     offset: int  # bytes from the start of the stream
     uses: set[str] = field(default_factory=set)  # created | called | overwritten | passed
+    dotted: bool = False  # an attribute of an attribute of its module
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +65,10 @@ class Suspicion:
     how: str
 
 
+class _LimitError(Exception):
+    """A bound of ours ends the walk, where another reader would go on."""
+
+
 class _Mark:
     """The stack's own marker."""
 
@@ -82,16 +87,17 @@ class _Bounded:
         self._read = 0
 
     def read(self, size: int) -> bytes:
-        if size > _MOST_ARGUMENT:
-            message = f"an argument of {size} bytes"
-            raise ValueError(message)
-        return self._counted(self._stream.read(min(size, self._left)))
+        if size > min(_MOST_ARGUMENT, self._left):
+            message = f"an argument of {_MOST_ARGUMENT:,} bytes"
+            # What is cut off ends every reader; what is merely long ends only this one.
+            raise _LimitError(message) if size <= self._left else ValueError(message)
+        return self._counted(self._stream.read(size))
 
     def readline(self) -> bytes:
         line = self._counted(self._stream.readline(min(_LONGEST_LINE, self._left)))
         if not line.endswith(b"\n"):
-            message = "a line without end"
-            raise ValueError(message)
+            message = f"a line of {_LONGEST_LINE:,} bytes"
+            raise _LimitError(message) if len(line) == _LONGEST_LINE else ValueError(message)
         return line
 
     def tell(self) -> int:
@@ -125,10 +131,12 @@ def walk(stream: BinaryIO, most: int = MOST_OPCODES, end: int | None = None) -> 
         except FrameError as error:
             machine.globals.append(Global("<hidden behind a frame>", error.place))
             machine.executes, broken = True, f"broken: {error}"
+        except _LimitError as limit:
+            broken = f"{_TOO_LONG} {limit}"
         except (ValueError, IndexError, KeyError, OverflowError, EOFError, UnicodeError) as error:
             broken = f"broken after {bounded.tell()} bytes: {error}"
         except MemoryError:
-            broken = "too large"
+            broken = f"{_TOO_LONG} there is memory"
     return Walk(
         globals=tuple(machine.globals),
         executes=machine.executes,
@@ -150,8 +158,12 @@ def suspicions(walked: Walk) -> Iterator[Suspicion]:
 
 def _is_module_part(found: Global, *, modular: bool) -> bool:
     """Tell whether this only makes objects, inside of a whole network that was pickled."""
+    # What leads from a class to its kind, or from a module to what it imports, is no layer.
+    parts = found.name.split(".")[1:]
+    if any(part.startswith("__") for part in parts) or found.name in METACLASSES:
+        return False
     if is_module_name(found.name) or found.name in JOBLIB:
-        return "called" not in found.uses
+        return "called" not in found.uses and not found.dotted
     # Somebody's own layer is never called like a part of Python.
     return (
         modular
@@ -185,15 +197,16 @@ class _Machine:
         elif name in ("GLOBAL", "INST"):
             if name == "INST":
                 self._pop_to_mark()
-            self._import(str(argument), position, called=name == "INST")
+            room, _, leaf = str(argument).partition("\n")
+            self._import(room, leaf, position, called=name == "INST")
         elif name == "STACK_GLOBAL":
             attribute, module = self.stack.pop(), self.stack.pop()
             if isinstance(attribute, str) and isinstance(module, str):
-                self._import(f"{module}.{attribute}", position)
+                self._import(module, attribute, position)
             else:
-                self._import("<computed name>", position)
+                self._import("", "<computed name>", position)
         elif name in ("EXT1", "EXT2", "EXT4"):
-            self._import(f"<extension {argument}>", position)
+            self._import("", f"<extension {argument}>", position)
         else:
             self._other(name, opcode, argument)
         # Only now: an opcode that finds nothing on the stack executes nothing.
@@ -246,11 +259,12 @@ class _Machine:
         for _ in opcode.stack_after:
             self._push(None)
 
-    def _import(self, name: str, position: int, *, called: bool = False) -> None:
+    def _import(self, module: str, attribute: str, position: int, *, called: bool = False) -> None:
         if len(self.globals) >= _MOST_GLOBALS:
-            message = f"more than {_MOST_GLOBALS:,} imports"
-            raise ValueError(message)
-        found = Global(name, position, {"called"} if called else set())
+            message = f"{_MOST_GLOBALS:,} imports"
+            raise _LimitError(message)
+        name = f"{module}.{attribute}" if module else attribute
+        found = Global(name, position, {"called"} if called else set(), "." in attribute)
         self.globals.append(found)
         self._push(found)
 
@@ -261,8 +275,8 @@ class _Machine:
 
     def _push(self, value: _Value) -> None:
         if len(self.stack) >= _MOST_STACK:
-            message = "the stack grows beyond bounds"
-            raise ValueError(message)
+            message = f"a stack of {_MOST_STACK:,}"
+            raise _LimitError(message)
         self.stack.append(value)
 
     def _pop_to_mark(self) -> list[_Value]:

@@ -10,7 +10,6 @@ import io
 import mmap
 import pickle
 import struct
-import sys
 import zlib
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Mapping
@@ -136,7 +135,13 @@ def _unpickle(stream: BinaryIO | io.BytesIO, storages: dict[str, Storage]) -> An
         raise MalformedError(message) from None
 
 
-def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: object) -> TensorView:
+def _tensor(
+    storage: Any, offset: Any, size: Any, stride: Any, _grad: Any = None, _hooks: Any = None,
+    metadata: Any = None, *_: object,
+) -> TensorView:  # fmt: skip
+    if metadata:
+        message = "a tensor that is to be negated or conjugated when it is read"
+        raise UnsupportedError(message)
     return _checked(
         storage, storage.dtype if isinstance(storage, Storage) else "", offset, size, stride
     )
@@ -153,7 +158,11 @@ def _is_part(value: Any) -> bool:
     return isinstance(value, type) and issubclass(value, Part)
 
 
-def _first(data: Any = None, *_: object) -> Any:
+def _first(data: Any = None, _grad: Any = None, _hooks: Any = None, state: Any = None) -> Any:
+    parts = state if isinstance(state, tuple) else (state,)
+    if any(isinstance(part, Mapping) and "data" in part for part in parts):
+        message = "a parameter whose state replaces its numbers"
+        raise MalformedError(message)
     return data
 
 
@@ -189,7 +198,9 @@ def read_zip(stream: BinaryIO, mapped: mmap.mmap) -> tuple[Any, bool]:
     """Read a zip checkpoint; gives the object and whether its numbers are big-endian."""
     archive = read_archive(stream)
     by_name = {member.name: member for member in archive.members}
-    root = next((n for n in by_name if n == "data.pkl" or n.endswith("/data.pkl")), None)
+    # As torch does: the first member tells the folder that all others stand in.
+    folder = archive.members[0].name.partition("/")[0] if archive.members else ""
+    root = next((n for n in ("data.pkl", f"{folder}/data.pkl") if n in by_name), None)
     if root is None:
         message = "the archive has no data.pkl"
         raise UnsupportedError(message)
@@ -264,5 +275,8 @@ def read_legacy(stream: BinaryIO, mapped: mmap.mmap) -> tuple[Any, bool]:
             raise MalformedError(message)
         storage.data = memoryview(mapped)[place + 8 : place + 8 + wanted]
         place += 8 + wanted
-    little = system.get("little_endian", True) if isinstance(system, Mapping) else True
-    return loaded, not little and sys.byteorder == "little"
+    if isinstance(system, Mapping) and not system.get("little_endian", True):
+        # Torch reads such a file as if it were little-endian, which is another network.
+        message = "it was saved on a big-endian machine"
+        raise UnsupportedError(message)
+    return loaded, False

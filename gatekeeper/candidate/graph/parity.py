@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from typing import Any, BinaryIO, TypeGuard
@@ -15,6 +16,7 @@ from gatekeeper.candidate.quarantine import RUN, Quarantine, QuarantineError
 
 _IMAGES, _LARGE = 4, 2
 _LARGE_PLACES = 128 * 128
+_MOST_PLACES = 1 << 25  # of all images together
 _MOST_ANSWERS = 1 << 26  # bytes
 # Two libraries add in another order: shares of how far a row's answers lie apart, and of the
 # largest, below which single precision sees nothing.
@@ -49,9 +51,12 @@ def prove(
     wanted = _LARGE if size[1] * size[2] > _LARGE_PLACES else _IMAGES
     count = -(-wanted // (batch or 1)) * (batch or 1)
     shape = [count, *size]
+    if math.prod(shape) > _MOST_PLACES:
+        raise _differ(f"{count} images of size {size} are too much to show")
+    # First the child, whose time and memory are bounded: what it cannot do is not tried here.
+    theirs, protections = _ask(stream, shape, batch or count, accept_weak=accept_weak)
     with torch.inference_mode():
         own = network(torch.from_numpy(random_images(shape))).float()
-    theirs, protections = _ask(stream, shape, batch or count, accept_weak=accept_weak)
     if theirs.shape != own.shape:
         raise _differ(f"onnxruntime answers {tuple(theirs.shape)}, torch {tuple(own.shape)}")
     apart = (own - theirs).abs()  # (N, classes)

@@ -14,6 +14,7 @@ _MOST_NODES = 20_000
 _MOST_NAMES = 1_000  # of one node
 _MOST_TEXT = 10_000
 _MOST_LENGTH = 1 << 16  # of one side of the input
+_MOST_BATCH = 64  # images that it takes at once
 OPSETS = range(9, 31)
 
 
@@ -68,6 +69,9 @@ def _shape(told: Any) -> tuple[int | None, ...]:
         shown = ", ".join("?" if dim is None else str(dim)[:20] for dim in dims[:8])
         message = f"the graph takes ({shown}), not images as (batch, channels, height, width)"
         raise CandidateError(message, hint="Export the classifier alone, taking a batch of images.")
+    if (dims[0] or 0) > _MOST_BATCH:
+        message = f"the graph takes {dims[0]} images at once, more than {_MOST_BATCH}"
+        raise CandidateError(message, hint="Export it again with a free batch dimension.")
     return dims
 
 
