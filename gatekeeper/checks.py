@@ -11,6 +11,7 @@ from gatekeeper.policy import Bound, Policy
 from gatekeeper.records import Check, Measure, Outcome, Subject, Verification
 
 SUSPECTED = "backdoor-suspected"
+_FAR = 1e4  # times that an interval is as wide as what it must tell apart
 # Equivalence, extremes over classes and searched areas have no sampling interval.
 OBSERVED = frozenset(
     {
@@ -130,5 +131,7 @@ def _needed(bound: Bound, measure: Measure, pessimistic: float) -> str:
     value = measure.value
     if limit is None or value is None or math.isclose(value, limit, abs_tol=1e-6):
         return "the observed value is at the bound; no number of images would decide it"
-    factor = (abs(pessimistic - value) / abs(limit - value)) ** 2
-    return f"about {math.ceil(measure.n * factor):,} held-out images would decide it"
+    times = abs(pessimistic - value) / abs(limit - value)
+    if not times < _FAR:
+        return "the interval is too wide to say how many images would decide it"
+    return f"about {math.ceil(measure.n * times**2):,} held-out images would decide it"

@@ -42,7 +42,7 @@ def test_shuffled_labels_are_undecided_and_the_candidate_stays(
 
 def test_a_missing_class_is_named(backdoored: Model, held_out: Images, tmp_path: Path) -> None:
     lacking = held_out.select(held_out.labels != 9)
-    record = scanned(backdoored, lacking, tmp_path, method="ft", policy="default")
+    record = scanned(backdoored, lacking, tmp_path, method="ft")
     assert "9" in record.verdict.reasons[-1]
     assert record.verdict.reasons[-1].startswith("Not compared, fewer than 20 held-out images")
 
@@ -97,7 +97,8 @@ def test_a_candidate_without_a_card_is_told_that_its_input_was_assumed(
     images = save_images(replace(held_out, pixels=255 - held_out.pixels), tmp_path / "clean.npz")
     model = save_candidate(backdoored, tmp_path / "candidate")
     model.with_name("model.card.yaml").unlink()
-    record = run(Job(model=str(model), data=str(images), out=str(tmp_path / "run"), policy="ci"))
+    policy = str(quick_policy(tmp_path, "ci"))
+    record = run(Job(model=str(model), data=str(images), out=str(tmp_path / "run"), policy=policy))
     assert record.verdict.decision == "undecided"
     assert "No card names its input" in record.verdict.reasons[0]
     assert "--card" in record.verdict.reasons[0]

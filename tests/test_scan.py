@@ -193,7 +193,8 @@ def test_a_candidate_that_runs_code_is_rejected_unrun(tmp_path: Path) -> None:
 def test_gatekeeper_yaml_is_enough(workplace: Path, backdoored: Model, tmp_path: Path) -> None:
     model = save_candidate(backdoored, tmp_path)
     (tmp_path / "gatekeeper.yaml").write_text(
-        f"data: {workplace / 'clean.npz'}\npolicy: ci\nout: runs\n", encoding="utf-8"
+        f"data: {workplace / 'clean.npz'}\npolicy: {quick_policy(tmp_path, 'ci')}\nout: runs\n",
+        encoding="utf-8",
     )
     result = gatekeeper("scan", model.name, cwd=tmp_path)
     assert result.returncode == 1, result.stderr + result.stdout  # ci does not purify

@@ -212,6 +212,13 @@ def test_a_waiver_holds_to_its_last_day() -> None:
     assert [entry.state for entry in result.waivers] == ["applied"]
 
 
+def test_an_interval_without_end_says_so() -> None:
+    wide = replace(GOOD["clean_accuracy"], value=1.0, low=-2.7e153, high=None)
+    told = judged({**GOOD, "clean_accuracy": wide})
+    assert told.verdict.decision == "undecided"
+    assert any("too wide to say" in check.message for check in told.checks)
+
+
 @pytest.mark.parametrize("outcome", ["suspicious", "inconclusive", "clean-looking"])
 def test_a_waiver_answers_for_what_the_screens_say_together(outcome: Standing) -> None:
     """An inconclusive score is no finding, and somebody may answer for it all the same."""
