@@ -39,7 +39,13 @@ def _summed(inspected: InspectedFiles) -> str:
 
 
 def _passed_over(inspected: InspectedFiles) -> str:
-    return f"{inspected.passed_over} other files are no models, and were passed over."
+    count = inspected.passed_over
+    told = (
+        "1 other file is no model, and was"
+        if count == 1
+        else f"{count} other files are no models, and were"
+    )
+    return f"{told} passed over."
 
 
 def _lines(file: Inspected) -> Iterator[str]:

@@ -58,13 +58,14 @@ def read_archive(stream: BinaryIO) -> Archive:
         ArchiveError: no end record, cut in half, far too many members, or a bomb.
     """
     size = stream.seek(0, 2)
-    odd = _check_directory(stream, size)
+    astray = _check_directory(stream, size)
     try:
         infos = zipfile.ZipFile(stream).infolist()
     except (zipfile.BadZipFile, ValueError, OSError, struct.error, NotImplementedError) as error:
         message = f"the zip archive is damaged: {error}"
         raise ArchiveError(message) from None
     _check_sizes(infos, size)
+    odd: list[str] = []
     hostile: list[str] = []
     members = [_member(stream, info, size, odd, hostile) for info in infos]
     # Torch's own reader does not tell large letters from small ones.
@@ -79,6 +80,7 @@ def read_archive(stream: BinaryIO) -> Archive:
     trailing = _trailing(stream, size)
     if trailing:
         odd.append(f"{trailing} bytes stand after the archive")
+    odd += astray
     kept = tuple(member for member in members if member is not None)
     return Archive(members=kept, odd=tuple(odd), hostile=tuple(hostile))
 

@@ -140,7 +140,7 @@ def test_many_files_are_told_one_by_one(tmp_path: Path) -> None:
         ["blocked" if number % 10 == 3 else "clean", f"{number:02}.pt"] for number in range(40)
     ]
     assert "40 inspected: 4 blocked, 0 unreadable, 36 clean" in done.stdout
-    assert "1 other files are no models, and were passed over" in done.stdout
+    assert "1 other file is no model, and was passed over" in done.stdout
 
 
 def test_a_file_that_changes_meanwhile_is_not_clean(
