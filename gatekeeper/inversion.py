@@ -8,8 +8,8 @@ success of a trigger says nothing without its area.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -62,12 +62,12 @@ def invert(
     fitted = images.select(order.to(images.pixels.device)).to(model.device)
     targets = list(range(len(model.classes))) if classes is None else list(classes)
     with still(model) as view:
-        search = partial(_grouped, view, fitted, success, generator)
+        search = _Inversion(view=view, images=fitted, success=success, generator=generator)
         if len(targets) <= _MANY:
-            return search(_found, targets, steps)
-        coarse = search(_coarse, targets, steps // _COARSER)
+            return search.careful(targets, steps)
+        coarse = search.coarse(targets, steps // _COARSER)
         by_size = sorted(coarse, key=lambda trigger: (trigger.reached, trigger.area))
-        careful = search(_found, [trigger.target for trigger in by_size[:_FOLLOWED]], steps)
+        careful = search.careful([trigger.target for trigger in by_size[:_FOLLOWED]], steps)
     better = {trigger.target: trigger for trigger in careful if trigger.reached}
     return [better.get(trigger.target, trigger) for trigger in coarse]
 
@@ -87,68 +87,45 @@ def unfitted(images: Images, seed: int) -> Images:
     return images.select(order[SAMPLE:].sort().values.to(images.pixels.device))
 
 
-def _grouped(
-    view: nn.Module,
-    images: Images,
-    success: float,
-    generator: torch.Generator,
-    search: Callable[..., list[Trigger]],
-    targets: list[int],
-    steps: int,
-) -> list[Trigger]:
-    found: list[Trigger] = []
-    for place in range(0, len(targets), _AT_ONCE):
-        group = targets[place : place + _AT_ONCE]
-        found += search(view, images, group, success, generator, steps)
-    return found
+@dataclass(frozen=True, kw_only=True)
+class _Inversion:
+    """What every search for the triggers of a network shares; classes are taken in groups."""
+
+    view: nn.Module
+    images: Images
+    success: float
+    generator: torch.Generator
+
+    def coarse(self, targets: list[int], steps: int) -> list[Trigger]:
+        """Search once."""
+        return [found for group in _groups(targets) for found in self._search(group, steps, 1.0)]
+
+    def careful(self, targets: list[int], steps: int) -> list[Trigger]:
+        """Search, and once more for the classes that were not reached."""
+        return [found for group in _groups(targets) for found in self._twice(group, steps)]
+
+    def _twice(self, targets: list[int], steps: int) -> list[Trigger]:
+        found = self._search(targets, steps, 1.0)
+        missed = [trigger.target for trigger in found if not trigger.reached]
+        if not missed:
+            return found
+        # Longer, and with masks that cost next to nothing at first.
+        again = self._search(missed, 2 * steps, 0.01)
+        better = {trigger.target: trigger for trigger in again if trigger.reached}
+        return [better.get(trigger.target, trigger) for trigger in found]
+
+    def _search(self, targets: list[int], steps: int, price: float) -> list[Trigger]:
+        search = _Search(self.view, self.images, targets, self.success, self.generator, price)
+        for step in range(steps):
+            search.step(step / steps)
+            if step % 10 == 9 or step == steps - 1:
+                search.best.consider()
+        search.best.sharpen()
+        return search.triggers()
 
 
-def _coarse(
-    view: nn.Module,
-    images: Images,
-    targets: list[int],
-    success: float,
-    generator: torch.Generator,
-    steps: int,
-) -> list[Trigger]:
-    return _search(view, images, targets, success, generator, steps=steps, price=1.0)
-
-
-def _found(
-    view: nn.Module,
-    images: Images,
-    targets: list[int],
-    success: float,
-    generator: torch.Generator,
-    steps: int,
-) -> list[Trigger]:
-    found = _coarse(view, images, targets, success, generator, steps)
-    missed = [trigger.target for trigger in found if not trigger.reached]
-    if not missed:
-        return found
-    # Once more, longer, and with masks that cost next to nothing at first.
-    again = _search(view, images, missed, success, generator, steps=2 * steps, price=0.01)
-    better = {trigger.target: trigger for trigger in again if trigger.reached}
-    return [better.get(trigger.target, trigger) for trigger in found]
-
-
-def _search(
-    view: nn.Module,
-    images: Images,
-    targets: list[int],
-    success: float,
-    generator: torch.Generator,
-    *,
-    steps: int,
-    price: float,
-) -> list[Trigger]:
-    search = _Search(view, images, targets, success, generator, price)
-    for step in range(steps):
-        search.step(step / steps)
-        if step % 10 == 9 or step == steps - 1:
-            search.best.consider()
-    search.best.sharpen()
-    return search.triggers()
+def _groups(targets: list[int]) -> list[list[int]]:
+    return [targets[place : place + _AT_ONCE] for place in range(0, len(targets), _AT_ONCE)]
 
 
 class _Search:

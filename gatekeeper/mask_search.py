@@ -2,7 +2,7 @@
 
 K masks m in [0, 1]^(HxW) and patterns p in [0, 1]^(CxHxW) lie behind unbounded parameters; each
 pays a price for its area, which follows how many images obey. What obeying means, and which images
-are shown, is for the search that owns them (`triggers.py`, `pair_search.py`, `untargeted.py`).
+are shown, is for the search that owns them (`inversion.py`, `pair_search.py`, `untargeted.py`).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A backdoor that works on images of one class alone leaves no trigger for all classes; the trigger
 from its source to its target is as small as any. The look is short and coarse: it ranks, and what
-ranks first is inverted with care (`triggers.py`).
+ranks first is inverted with care (`inversion.py`).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def closest_pairs(
 def careful_pairs(
     model: Model, images: Images, *, seed: int, most: int = 8, least: int = 10
 ) -> list[Trigger]:
-    """Invert, with all the care of `triggers.invert`, the pairs that the first look finds closest.
+    """Invert, with all the care of `inversion.invert`, the pairs that the first look finds closest.
 
     Args:
         model: the network; its weights and mode are left alone.

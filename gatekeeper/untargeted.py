@@ -51,7 +51,7 @@ def divert(
 ) -> Diversion:
     """Search from several starts for the smallest trigger that `success` of a sample obey.
 
-    A class is what the network itself takes an image for. Arguments as of `triggers.invert`.
+    A class is what the network itself takes an image for. Arguments as of `inversion.invert`.
     """
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(images), generator=generator)[:sample]

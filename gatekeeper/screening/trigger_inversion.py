@@ -1,4 +1,4 @@
-"""Trigger inversion: a class that a small patch forces on nearly all images (`triggers.py`)."""
+"""Trigger inversion: a class that a small patch forces on nearly all images (`inversion.py`)."""
 
 from __future__ import annotations
 
