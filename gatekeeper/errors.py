@@ -7,6 +7,8 @@
     │   ├── CardError                    a card is malformed, or does not fit the candidate
     │   └── DataError                    clean images are missing, unreadable or do not fit
     ├── CandidateError          exit 3   the candidate cannot be read: undecided, never clean
+    ├── RegistryError           exit 3   a registry, or one version in it, cannot be read
+    ├── LedgerError             exit 3   the ledger of audits cannot be read or written
     ├── StepError               exit 3   one step cannot serve this network (told, not hidden)
     └── RunDirectoryError       exit 3   disk full, directory in use, torn by someone else
 
@@ -63,6 +65,23 @@ class CandidateError(GatekeeperError):
     """The candidate cannot be read; undecided, never clean."""
 
     hint = "Ask its maker for torch.save(model.state_dict(), FILE) or a .safetensors file."
+
+
+class RegistryError(GatekeeperError):
+    """A registry, or one version in it, cannot be read; `passing` where trying again may help."""
+
+    hint = "See that the registry runs and that you may read it, then audit again."
+
+    def __init__(self, message: str, *, hint: str | None = None, passing: bool = False) -> None:
+        """Say whether the fault may pass by itself, as an answer of 503 may."""
+        super().__init__(message, hint=hint)
+        self.passing = passing
+
+
+class LedgerError(GatekeeperError):
+    """The ledger of audits cannot be read or written."""
+
+    hint = "See that the database runs and has room; what was judged stays in the run folders."
 
 
 class StepError(GatekeeperError):

@@ -1,0 +1,1 @@
+"""The ledger: what was audited when, and with what outcome."""

@@ -1,0 +1,1 @@
+"""Registries: where an organisation keeps its models, behind one interface."""
