@@ -95,6 +95,14 @@ def read_card(path: Path, *, trusted: bool) -> Card:
     return card
 
 
+def own_file(card: Card) -> Path | None:
+    """Name the operator's own file that builds the network; None where the card names none."""
+    file = (card.architecture or "").rpartition(":")[0]
+    if not file.endswith(".py"):
+        return None
+    return Path(card.path).resolve().parent / file if card.path else Path(file)
+
+
 def beside(model: Path) -> Path | None:
     """Find the card next to `model`: `model.card.yaml` or `model.pt.card.yaml`."""
     for name in (f"{model.stem}.card.yaml", f"{model.name}.card.yaml"):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatekeeper import __version__
+from gatekeeper.cli_registry import REGISTRY
 from gatekeeper.cli_workbench import WORKBENCH
 from gatekeeper.errors import GatekeeperError, UsageError
 from gatekeeper.foreign_text import visible
@@ -105,9 +106,9 @@ def scan(model: Path, form: str, resume: bool, prefect: bool, quiet: bool, **giv
 
     job = _job(model, given)
     if prefect:
-        from gatekeeper.flow_loader import load_gate
+        from gatekeeper.flow_loader import load_flow
 
-        record = load_gate(quiet=quiet)(job, resume=resume)
+        record = load_flow("gate", quiet=quiet).scan(job, resume=resume)
     else:
         with progress(quiet=quiet) as tell:
             from gatekeeper.pipeline import run
@@ -202,7 +203,7 @@ def rules(rule: str | None) -> int:
     return 0
 
 
-for command in WORKBENCH:
+for command in (*REGISTRY, *WORKBENCH):
     cli.add_command(command)
 
 

@@ -1,16 +1,15 @@
-"""Loads the shipped Prefect flow by path, so that a user's own `./flows` cannot take its place."""
+"""Loads a shipped Prefect flow by path, so that a user's own `./flows` cannot take its place."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
 import sys
-from collections.abc import Callable
-from typing import Any
+from types import ModuleType
 
 from gatekeeper.resources import bundled
 
-_NAME = "gatekeeper_bundled_flow_gate"
+_NAME = "gatekeeper_bundled_flow_"
 _SETTINGS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
@@ -20,22 +19,21 @@ _SETTINGS = {
 }
 
 
-def load_gate(*, quiet: bool = False) -> Callable[..., Any]:
-    """Give `flows/gate.py`'s `scan`, with Prefect's telemetry switched off before it loads.
+def load_flow(name: str, *, quiet: bool = False) -> ModuleType:
+    """Give the module of `flows/NAME.py`, with Prefect's telemetry switched off before it loads.
 
     `quiet` keeps what Prefect has to say off the terminal, not out of its own log.
     """
-    for name, value in _SETTINGS.items():
-        os.environ.setdefault(name, value)
+    for variable, value in _SETTINGS.items():
+        os.environ.setdefault(variable, value)
     if quiet:
         os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "ERROR"
-    path = bundled("flows") / "gate.py"
-    spec = importlib.util.spec_from_file_location(_NAME, path)
+    path = bundled("flows") / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(_NAME + name, path)
     if spec is None or spec.loader is None:
         message = f"{path} cannot be loaded; install gatekeeper again"
         raise FileNotFoundError(message)
     module = importlib.util.module_from_spec(spec)
-    sys.modules[_NAME] = module
+    sys.modules[_NAME + name] = module
     spec.loader.exec_module(module)
-    scan: Callable[..., Any] = module.scan
-    return scan
+    return module

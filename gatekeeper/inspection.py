@@ -19,7 +19,7 @@ from gatekeeper.rules import BLOCKING
 _NO_MODELS = frozenset({"unknown", "empty", "one-byte", "png", "html"})
 _MOST_AT_ONCE = 8  # children, whatever the number of cores
 # A file of these that is no model is broken, or something else in disguise.
-_MODEL_SUFFIXES = frozenset(
+MODEL_SUFFIXES = frozenset(
     {".pt", ".pth", ".ckpt", ".th", ".bin", ".tar", ".pkl", ".pickle", ".safetensors", ".onnx",
      ".pt2", ".h5", ".keras", ".joblib", ".npy", ".npz", ".zip", ".model", ".t7"}
 )  # fmt: skip
@@ -89,7 +89,7 @@ def inspect_all(paths: Iterable[Path], *, accept_weak: bool = False) -> Inspecte
 
 def _concerns_models(file: Inspected) -> bool:
     """Tell whether a file calls itself a model, holds one, or could not be looked at."""
-    if file.inspection is None or Path(file.path).suffix.lower() in _MODEL_SUFFIXES:
+    if file.inspection is None or Path(file.path).suffix.lower() in MODEL_SUFFIXES:
         return True
     kind = file.inspection.artifact.kind
     # Only where that is all there is to say: a walk that met a bound is none of these.

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gatekeeper import __version__
-from gatekeeper.candidate.loading import own_code
+from gatekeeper.card import own_file
 from gatekeeper.errors import UsageError
 from gatekeeper.job import Job
 from gatekeeper.records import GateRecord
@@ -185,5 +185,5 @@ def _model_digest(work: Workshop) -> str:
 
 def _code_digest(work: Workshop) -> str | None:
     """Digest the operator's own file that builds the network, where the card names one."""
-    path = own_code(work.card)
+    path = own_file(work.card)
     return sha256_file(path) if path is not None and path.is_file() else None

@@ -46,8 +46,8 @@ def test_the_flow_gives_the_same_record(
 LIMIT = """
 from prefect import get_client
 from prefect.concurrency.sync import concurrency
-from gatekeeper.flow_loader import load_gate
-gate = load_gate(quiet=True).__globals__
+from gatekeeper.flow_loader import load_flow
+gate = vars(load_flow("gate", quiet=True))
 with get_client(sync_client=True) as client:
     for limit in (1, 4):
         gate["create_gpu_limit"]()

@@ -8,8 +8,8 @@ from pathlib import Path
 
 CHILD = """
 import os, subprocess, sys
-from gatekeeper.flow_loader import load_gate
-load_gate()
+from gatekeeper.flow_loader import load_flow
+load_flow("gate")
 subprocess.run([sys.executable, "-m", "stranger"], cwd=sys.argv[1])
 """
 

@@ -60,7 +60,7 @@ def test_it_works_away_from_the_checkout(wheel: Path, tmp_path: Path) -> None:
     code = (
         "from gatekeeper.pipeline import run; from gatekeeper.job import Job;"
         "print(run(Job(model='model.pt', out='run')).verdict.decision);"
-        "from gatekeeper.flow_loader import load_gate; load_gate()"
+        "from gatekeeper.flow_loader import load_flow; load_flow('gate'); load_flow('audit')"
     )
     assert run("-c", code, cwd=tmp_path, PYTHONPATH=str(site)).split() == ["undecided"]
     assert (tmp_path / "run/report.html").exists()

@@ -14,7 +14,7 @@ SCHEMA_VERSION = "1"
 Change = Literal["new", "content", "verdict", "same", "gone"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
     """One version of a model in one audit."""
 
@@ -39,7 +39,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """How many versions ended how; `accepted` of the hardened ones are in `hardened`."""
+    """How many of the versions that are there ended how."""
 
     passed: int
     hardened: int
@@ -69,5 +69,6 @@ class Audit:
     exit_code: int
     counts: Counts
     judged: int  # scans that this audit ran
+    troubles: tuple[str, ...]  # what kept the audit from being whole, such as a broken listing
     trend: tuple[Trend, ...]  # oldest first, this audit last
     rows: tuple[Row, ...]

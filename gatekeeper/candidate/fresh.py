@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 
 from gatekeeper.candidate.architectures import build
-from gatekeeper.candidate.loading import own_code
-from gatekeeper.card import Card
+from gatekeeper.card import Card, own_file
 from gatekeeper.errors import CardError
 from gatekeeper.model import Model
 
@@ -20,7 +19,7 @@ def untrained(card: Card, *, classes: tuple[str, ...], seed: int) -> Model:
     if card.architecture is None or card.spec is None:
         message = "the card must name architecture and input"
         raise CardError(message, hint="Write `architecture: torchvision:resnet18` and `input: ...`")
-    own = own_code(card)
+    own = own_file(card)
     name = f"{own}:{card.architecture.rpartition(':')[2]}" if own else card.architecture
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -27,7 +27,7 @@ from gatekeeper.candidate.sequential import (
 )
 from gatekeeper.candidate.state import common_prefix
 from gatekeeper.candidate.structure import Layer
-from gatekeeper.card import Card
+from gatekeeper.card import Card, own_file
 from gatekeeper.errors import CandidateError, CardError
 from gatekeeper.model import Model, Output
 from gatekeeper.records import Finding, InputSpec
@@ -63,7 +63,7 @@ def load(
     name = card.architecture or _inferred(shapes, structure)
     names = _classes(card, shapes, classes)
     spec = card.spec or default_input(name, shapes)
-    own = _own_file(name, card)
+    own = own_file(card)
     resolved = f"{own}:{name.rpartition(':')[2]}" if own else name
     with nullcontext() if own else weightless():
         network = build(resolved, spec, len(names), trusted=card.trusted).float()
@@ -110,11 +110,6 @@ def _finished(
     )
     _probe(model)
     return model
-
-
-def own_code(card: Card) -> Path | None:
-    """Name the operator's own file that builds the network; None where the card names none."""
-    return _own_file(card.architecture or "", card)
 
 
 def read_shapes(weights: Path) -> dict[str, tuple[int, ...]]:
@@ -186,14 +181,6 @@ def _classes(
         return given
     count = count or classes_of(shapes)
     return tuple(str(number) for number in range(count))
-
-
-def _own_file(name: str, card: Card) -> Path | None:
-    """Let a factory's file count from the card's folder."""
-    file = name.rpartition(":")[0]
-    if not file.endswith(".py"):
-        return None
-    return Path(card.path).resolve().parent / file if card.path else Path(file)
 
 
 def _tensors(weights: Path, network: nn.Module) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from typing import Protocol
 from gatekeeper.records import Decision
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Version:
     """One version of a model, as the registry lists it; nothing of it has been fetched."""
 

@@ -1,0 +1,250 @@
+"""One audit's tools: what a worker needs to look at a version and to judge it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Protocol
+
+from gatekeeper.audit.config import AuditConfig, read_audit_config
+from gatekeeper.audit.judging import MisfitError, judge
+from gatekeeper.audit.looking import Looked, look
+from gatekeeper.audit.planning import Planner
+from gatekeeper.audit.settled import Settled
+from gatekeeper.audit.terms import Ready
+from gatekeeper.config import find_config
+from gatekeeper.errors import GatekeeperError
+from gatekeeper.foreign_text import visible
+from gatekeeper.job import Job
+from gatekeeper.ledger.book import Ledger
+from gatekeeper.ledger.entries import Judgement
+from gatekeeper.policy import Policy
+from gatekeeper.registry import open_registry
+from gatekeeper.registry.interface import Registry, Version
+from gatekeeper.rundir import disk_told
+
+RUNS = "runs"
+_LOOK_AGAIN = 1.0  # seconds
+_FETCHED = ".fetched"
+Fetch = Callable[[Version, Path], Path]
+
+
+class Scan(Protocol):
+    """Judges one file: here, or as a task of an engine that spreads them."""
+
+    def __call__(
+        self, job: Job, key: str, *, again: str, threads: int, minutes: float
+    ) -> Judgement:
+        """Give the verdict; `again` names the earlier one that does not stand any more."""
+        ...
+
+
+def scan_here(job: Job, key: str, *, again: str, threads: int, minutes: float) -> Judgement:
+    """Judge in a process of this machine."""
+    del again  # of no account where nothing is remembered
+    return judge(job, key, threads=threads, minutes=minutes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditOrder:
+    """What was asked for: plain values, so that it travels to a worker as JSON."""
+
+    registry: str
+    out: str
+    config: str | None = None
+    ledger: str | None = None
+    workers: int | None = None
+    rehash: bool = False  # trust no fingerprint: fetch and digest every version anew
+    again: bool = False  # try undecided ones again before their time
+
+
+class Auditor:
+    """Opens registry, ledger and rules once, and settles one version at a time."""
+
+    def __init__(self, order: AuditOrder) -> None:
+        """Work for `order`; nothing is opened before it is asked for."""
+        self.order = order
+        self.folder = Path(order.out)
+
+    @cached_property
+    def config(self) -> AuditConfig:
+        """The audit's configuration, or an empty one."""
+        path = self.order.config
+        return read_audit_config(Path(path)) if path else AuditConfig()
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The registry that is audited."""
+        return open_registry(self.order.registry)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The ledger: the one that was named, else a file beside the page."""
+        file = f"sqlite:///{self.folder.resolve() / 'ledger.sqlite'}"
+        return Ledger(self.order.ledger or self.config.ledger or file)
+
+    @cached_property
+    def planner(self) -> Planner:
+        """What holds versions against rules and ledger."""
+        return Planner(
+            self.config, self.ledger, defaults=find_config(Path.cwd()),
+            rehash=self.order.rehash, again=self.order.again,
+        )  # fmt: skip
+
+    @property
+    def name(self) -> str:
+        """The registry as the ledger knows it, wherever the audit is started from."""
+        address = self.registry.address
+        return str(Path(address).resolve()) if Path(address).is_dir() else address
+
+    @property
+    def workers(self) -> int:
+        """How many versions are judged side by side."""
+        return self.order.workers or self.config.workers
+
+    @property
+    def threads(self) -> int:
+        """Threads of one scan."""
+        return self.config.threads or max(1, (os.cpu_count() or 1) // self.workers)
+
+    def close(self) -> None:
+        """Let go of the ledger, where it was opened."""
+        if "ledger" in self.__dict__:
+            self.ledger.close()
+
+    def take(self, version: Version, fetch: Fetch | None = None, scan: Scan = scan_here) -> Settled:
+        """Fetch, look at and judge one version; whatever goes wrong is its row's reason."""
+        ready = self.planner.ready(version.model)
+        assert ready is not None  # planning settled the others
+        settled = Settled(version=version, policy=ready.policy.name)
+        try:
+            with self._room(version) as room:
+                folder = (fetch or self.registry.fetch)(version, room)
+                looked = look(folder, ready)
+                settled = self._placed(settled, looked, ready)
+                if looked.fault or looked.blocked:
+                    return settled
+                return self._judged(settled, self._job(looked, ready, folder), ready, scan)
+        except GatekeeperError as error:
+            return replace(settled, fault=f"{str(error).rstrip('.')}. {error.hint}".strip())
+        except OSError as error:
+            what = f"{error.filename or version.address} cannot be read: {error.strerror}"
+            return replace(settled, fault=f"{what}. See that the version is still there.")
+        except Exception as error:
+            # One version must not end the audit of all others.
+            what = f"internal error ({type(error).__name__}: {error}). Please report it."
+            return replace(settled, fault=visible(what))
+
+    def wait(self, settled: Settled, tell: Callable[[str], None]) -> Settled:
+        """Wait for what another worker is judging: its verdict, or judged here where it died."""
+        tell(f"waiting for {settled.busy}")
+        until = time.monotonic() + self.config.minutes * 60
+        while settled.busy and time.monotonic() < until:
+            time.sleep(_LOOK_AGAIN)
+            if self.ledger.is_free(settled.key):
+                settled = self.take(settled.version)
+        if settled.busy:
+            message = f"{settled.busy} has been judging the same file for very long. Audit again."
+            return replace(settled, busy="", fault=message)
+        return settled
+
+    def _placed(self, settled: Settled, looked: Looked, ready: Ready) -> Settled:
+        return replace(
+            settled,
+            fingerprint=self.planner.fingerprint(settled.version, ready),
+            file=looked.file,
+            sha256=looked.sha256,
+            bytes=looked.bytes,
+            card_sha256=looked.card_sha256,
+            blocked=looked.blocked,
+            fault="" if looked.blocked else looked.fault,
+            key=ready.key(looked.sha256, looked.card_sha256) if looked.sha256 else "",
+        )
+
+    def _judged(self, settled: Settled, job: Job, ready: Ready, scan: Scan) -> Settled:
+        """Give the verdict that is known, or judge, unless another worker does so now."""
+        key = settled.key
+        if busy := self.ledger.claim(key):
+            return replace(settled, busy=busy)
+        try:
+            known = self.ledger.judgement(key)
+            if known is not None and self.planner.usable(known):
+                return replace(settled, judgement=known, kept=True)
+            again = known.judged_at if known else ""
+            judgement = self._scanned(settled, job, ready, again, scan)
+            if judgement.artifact_sha256 != settled.sha256:
+                message = "the file changed while it was judged. Audit again when it is at rest."
+                return replace(settled, fingerprint="", fault=message)
+            self.ledger.settle(judgement)
+            return replace(settled, judgement=judgement)
+        finally:
+            self.ledger.release(key)
+
+    def _scanned(
+        self, settled: Settled, job: Job, ready: Ready, again: str, scan: Scan
+    ) -> Judgement:
+        minutes = self.config.minutes
+        try:
+            return scan(job, settled.key, again=again, threads=self.threads, minutes=minutes)
+        except MisfitError as error:
+            return _misfit(str(error), settled, ready.policy)
+
+    def _job(self, looked: Looked, ready: Ready, folder: Path) -> Job:
+        rule = ready.rule
+        key = ready.key(looked.sha256, looked.card_sha256)
+        return Job(
+            model=str(folder / looked.file),
+            out=str(self.folder.resolve() / RUNS / key[:16]),
+            data=rule.data,
+            verify_data=rule.verify_data,
+            card=str(looked.card) if looked.card and looked.card_trusted else None,
+            policy=rule.policy or "default",
+            calibration=str(rule.calibration) if rule.calibration else None,
+            method=rule.method,
+            device=rule.device or "auto",
+            seed=rule.seed or 0,
+        )
+
+    @contextmanager
+    def _room(self, version: Version) -> Iterator[Path]:
+        """Give an empty folder for one version's files, named after it, and remove it."""
+        place = self.folder.resolve() / _FETCHED
+        with disk_told(place):
+            place.mkdir(parents=True, exist_ok=True)
+            top = Path(tempfile.mkdtemp(dir=place))
+            room = top / _plain(version.model) / _plain(version.version)
+            room.mkdir(parents=True)
+        try:
+            yield room
+        finally:
+            shutil.rmtree(top, ignore_errors=True)
+
+
+@lru_cache(maxsize=4)
+def auditor_for(order: AuditOrder) -> Auditor:
+    """Give this process's auditor for `order`, so that a worker opens everything once."""
+    return Auditor(order)
+
+
+def _plain(name: str) -> str:
+    """Make a name of a registry one of a folder."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", name)[:80].lstrip(".") or "_"
+
+
+def _misfit(reason: str, settled: Settled, policy: Policy) -> Judgement:
+    """Say, until it is time to try again, that a version does not fit what it is judged with."""
+    return Judgement(
+        key=settled.key, artifact_sha256=settled.sha256, decision="undecided", accepted=False,
+        reason=reason, findings=0, bytes=settled.bytes, policy=policy.name,
+        policy_sha256=policy.sha256, run="", seconds=0.0, final=False,
+        judged_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )  # fmt: skip

@@ -1,0 +1,103 @@
+"""Commands for a whole registry: audit it, and tell the history of a model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gatekeeper.errors import UsageError
+from gatekeeper.terminal import say
+
+_EXISTING = click.Path(path_type=Path)
+_OUT = Path("gatekeeper-audit")
+
+
+@click.command()
+@click.argument("registry")
+@click.option("--config", type=_EXISTING, help="audit.yaml: rules, ledger, webhook.")
+@click.option(
+    "--out", type=_EXISTING, default=_OUT, show_default=True, help="Page, reports and ledger."
+)
+@click.option("--ledger", help="sqlite:///FILE or postgresql+psycopg://HOST/NAME.")
+@click.option("--workers", type=click.IntRange(1, 256), help="Versions judged side by side.")
+@click.option("--rehash", is_flag=True, help="Fetch and digest every version anew.")
+@click.option("--retry", "again", is_flag=True, help="Judge undecided ones again.")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text")
+@click.option("--prefect", is_flag=True, help="Run the audit as a Prefect flow.")
+@click.option("--serve", is_flag=True, help="Stay, and audit on a schedule (needs --cron).")
+@click.option("--cron", help='When --serve audits, as "0 3 * * *".')
+@click.option("--quiet", is_flag=True, help="No progress on stderr.")
+def audit(
+    registry: str, form: str, prefect: bool, serve: bool, cron: str | None, quiet: bool,
+    **given: Any,
+) -> int:  # fmt: skip
+    """Judge what changed in REGISTRY: a folder MODEL/VERSION/FILE, mlflow:URI, or s3://BUCKET.
+
+    Exit codes tell how the registry stands: 1 before 3 before 0, also where nothing was new.
+    """
+    from gatekeeper.audit.auditor import AuditOrder
+    from gatekeeper.audit.text import audit_text
+
+    texts = {name: _text(value) for name, value in given.items()}
+    order = AuditOrder(registry=registry, **texts)
+    if serve != bool(cron):
+        message = "--serve and --cron go together"
+        raise UsageError(message, hint='Such as --serve --cron "0 3 * * *".')
+    if serve:
+        from gatekeeper.flow_loader import load_flow
+
+        load_flow("audit", quiet=quiet).serve_audit(order, cron=cron)
+        return 0
+    done = _audited(order, prefect=prefect, quiet=quiet)
+    page = Path(order.out) / "index.html"
+    said = (page.parent / "audit.json").read_text(encoding="utf-8").rstrip()
+    say(said if form == "json" else audit_text(done, page))
+    return int(done.exit_code)
+
+
+@click.command()
+@click.argument("model")
+@click.option("--out", type=_EXISTING, default=_OUT, show_default=True, help="Of the audits.")
+@click.option("--ledger", help="Where it is not the file in --out.")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text")
+def history(model: str, out: Path, ledger: str | None, form: str) -> int:
+    """Tell what became of every version of MODEL, audit by audit."""
+    from gatekeeper.audit.text import history_text
+    from gatekeeper.ledger.book import Ledger
+
+    file = out / "ledger.sqlite"
+    if ledger is None and not file.is_file():
+        message = f"no ledger {file}"
+        raise UsageError(message, hint="Give --out as the audit had it, or --ledger URL.")
+    book = Ledger(ledger or f"sqlite:///{file.resolve()}")
+    past = book.history(model)
+    if not past:
+        known = ", ".join(sorted(book.models())[:10])
+        message = f"no audit has seen a model {model!r}"
+        raise UsageError(message, hint=f"Known: {known}." if known else "Run an audit first.")
+    as_json = json.dumps([asdict(one) for one in past], indent=2, ensure_ascii=True)
+    say(as_json if form == "json" else history_text(model, past))
+    return 0
+
+
+def _audited(order: Any, *, prefect: bool, quiet: bool) -> Any:
+    if prefect:
+        from gatekeeper.flow_loader import load_flow
+
+        return load_flow("audit", quiet=quiet).run_audit(order)
+    from gatekeeper.audit.run import audit as audited
+    from gatekeeper.progress import progress
+
+    with progress(quiet=quiet) as tell:
+        return audited(order, tell=tell)
+
+
+def _text(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value
+
+
+REGISTRY = (audit, history)

@@ -1,0 +1,89 @@
+"""Who judges what: a claim is held by renewing it, and ends with the process that holds it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+import uuid
+from pathlib import Path
+
+from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from gatekeeper.ledger.tables import CLAIMS
+
+LEASE = 180.0  # seconds without a sign of life after which a claim may be taken over
+RENEW = 30.0  # seconds between two signs of life
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+def owner() -> str:
+    """Name this process so that others on the machine can tell whether it still lives."""
+    return f"{_machine()}/{os.getpid()}/{_started(os.getpid())}/{uuid.uuid4().hex[:8]}"
+
+
+def claim(connection: Connection, key: str, mine: str) -> str | None:
+    """Take `key` for `mine`; None where that worked, else who holds it."""
+    held = connection.execute(select(CLAIMS).where(CLAIMS.c.key == key)).mappings().first()
+    now = time.time()
+    if held is None:
+        try:
+            with connection.begin_nested():
+                connection.execute(insert(CLAIMS).values(key=key, owner=mine, seen_at=now))
+        except IntegrityError:
+            return "another worker"  # it came first, a moment ago
+        return None
+    if held["owner"] == mine:
+        return None
+    if not _ended(held["owner"], held["seen_at"]):
+        return str(held["owner"])
+    taken = connection.execute(
+        update(CLAIMS)
+        .where(CLAIMS.c.key == key, CLAIMS.c.owner == held["owner"])
+        .where(CLAIMS.c.seen_at == held["seen_at"])
+        .values(owner=mine, seen_at=now)
+    )
+    return None if taken.rowcount == 1 else "another worker"
+
+
+def is_free(connection: Connection, key: str) -> bool:
+    """Tell whether `key` could be taken."""
+    held = connection.execute(select(CLAIMS).where(CLAIMS.c.key == key)).mappings().first()
+    return held is None or _ended(held["owner"], held["seen_at"])
+
+
+def renew(connection: Connection, mine: str) -> None:
+    """Give a sign of life for all that `mine` holds."""
+    connection.execute(update(CLAIMS).where(CLAIMS.c.owner == mine).values(seen_at=time.time()))
+
+
+def release(connection: Connection, key: str, mine: str) -> None:
+    """Let go of `key`, where it is still held."""
+    connection.execute(delete(CLAIMS).where(CLAIMS.c.key == key, CLAIMS.c.owner == mine))
+
+
+def _ended(name: str, seen_at: float) -> bool:
+    return time.time() - seen_at >= LEASE or _dead(name)
+
+
+def _dead(name: str) -> bool:
+    """Tell whether the owner was a process of this machine that is no more."""
+    machine, pid, started, _ = name.rsplit("/", 3)
+    return machine == _machine() and _started(int(pid)) != started
+
+
+def _machine() -> str:
+    boot = _BOOT.read_text(encoding="ascii").strip() if _BOOT.exists() else "?"
+    # Containers of one machine share the boot, not the process numbers.
+    space = os.readlink("/proc/self/ns/pid") if _BOOT.exists() else "?"  # noqa: PTH115
+    return f"{platform.node()[:60]}/{boot}/{space}"
+
+
+def _started(pid: int) -> str:
+    """When the process began, in ticks since the machine's start; empty where there is none."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    return status.rpartition(")")[2].split()[19]
