@@ -1,0 +1,27 @@
+"""Secrets in addresses and in what servers say, taken out before anyone reads it."""
+
+from __future__ import annotations
+
+import re
+
+from gatekeeper.foreign_text import visible
+
+# A password may hold slashes, as SQLAlchemy allows; rather too much is hidden than too little.
+_USER = re.compile(r"(?<=://)(?:[^:/\s@]*:[^@\s]*|[^/\s]*)@")
+_SETTING = re.compile(
+    r"(?i)([\w-]*(?:password|passwd|pwd|token|secret|signature|credential|accesskey|api_?key)"
+    r"[\w-]*=)[^&\s;]+"
+)
+_LONGEST = 400  # characters of what a server said
+
+
+def redacted(text: str) -> str:
+    """Hide user, password and secret settings of every address in `text`."""
+    return _SETTING.sub(r"\1***", _USER.sub("***@", text))
+
+
+def in_one_line(error: object) -> str:
+    """Give what `error` says without secrets, in one harmless line of at most 400 characters."""
+    line = visible(redacted(" ".join(str(error).split())))
+    line = line or type(error).__name__
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
