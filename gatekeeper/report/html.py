@@ -6,14 +6,13 @@ import base64
 import binascii
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from gatekeeper.foreign_text import visible
 from gatekeeper.records import GateRecord, Purification
 from gatekeeper.report.assessment_charts import standing_chart, units_chart
 from gatekeeper.report.attempts_chart import attempts_chart
 from gatekeeper.report.charts import MOST_CLASSES, history_chart, norms_chart, recall_chart
+from gatekeeper.report.templates import beside_templates, templates
 from gatekeeper.report.wording import (
     AFTERMATH_LABELS,
     EVIDENCE_LABELS,
@@ -28,7 +27,6 @@ from gatekeeper.report.wording import (
     percent,
     wanted,
 )
-from gatekeeper.resources import bundled
 from gatekeeper.rules import RULES
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -38,25 +36,12 @@ _SHOWN, _SHOWN_LOW = 12, 4  # findings, and low ones alone, before the rest is f
 
 def html(record: GateRecord) -> str:
     """Draw `record` as HTML; everything in it is escaped, nothing is loaded from elsewhere."""
-    folder = bundled("reports/templates")
-    room = Environment(
-        loader=FileSystemLoader(folder),
-        autoescape=True,
-        finalize=_harmless,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    room = templates()
     room.filters.update(percent=percent, interval=interval, wanted=wanted, picture=_picture)
-    style = (folder / "report.css").read_text(encoding="utf-8")
+    style = beside_templates("report.css")
     return room.get_template("report.html.j2").render(
         record=record, style=style, **_drawn(record), **_sorted(record), **_worded(record)
     )
-
-
-def _harmless(value: object) -> object:
-    """Every text passes here before it is escaped; drawings (Markup) were escaped already."""
-    return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def _drawn(record: GateRecord) -> dict[str, Any]:
