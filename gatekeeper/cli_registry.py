@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from gatekeeper.errors import UsageError
 from gatekeeper.terminal import say
+
+if TYPE_CHECKING:
+    from gatekeeper.audit.auditor import AuditOrder
 
 _EXISTING = click.Path(path_type=Path)
 _OUT = Path("gatekeeper-audit")
@@ -40,6 +43,7 @@ def audit(
     Exit codes tell how the registry stands: 1 before 3 before 0, also where nothing was new.
     """
     from gatekeeper.audit.auditor import AuditOrder
+    from gatekeeper.audit.summary_file import read_audit
     from gatekeeper.audit.text import audit_text
 
     texts = {name: _text(value) for name, value in given.items()}
@@ -52,11 +56,12 @@ def audit(
 
         load_flow("audit", quiet=quiet).serve_audit(order, cron=cron)
         return 0
-    done = _audited(order, prefect=prefect, quiet=quiet)
-    page = Path(order.out) / "index.html"
-    said = (page.parent / "audit.json").read_text(encoding="utf-8").rstrip()
-    say(said if form == "json" else audit_text(done, page))
-    return int(done.exit_code)
+    _run(order, prefect=prefect, quiet=quiet)
+    file = Path(order.out) / "audit.json"
+    said = file.read_text(encoding="utf-8")
+    done = read_audit(said, str(file))
+    say(said.rstrip() if form == "json" else audit_text(done, file.with_name("index.html")))
+    return done.exit_code
 
 
 @click.command()
@@ -84,16 +89,18 @@ def history(model: str, out: Path, ledger: str | None, form: str) -> int:
     return 0
 
 
-def _audited(order: Any, *, prefect: bool, quiet: bool) -> Any:
+def _run(order: AuditOrder, *, prefect: bool, quiet: bool) -> None:
+    """Leave page and `audit.json` in the audit's folder."""
     if prefect:
         from gatekeeper.flow_loader import load_flow
 
-        return load_flow("audit", quiet=quiet).run_audit(order)
-    from gatekeeper.audit.run import audit as audited
+        load_flow("audit", quiet=quiet).run_audit(order)
+        return
+    from gatekeeper.audit.run import audit as run
     from gatekeeper.progress import progress
 
     with progress(quiet=quiet) as tell:
-        return audited(order, tell=tell)
+        run(order, tell=tell)
 
 
 def _text(value: Any) -> Any:

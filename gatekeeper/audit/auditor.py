@@ -84,7 +84,8 @@ class Auditor:
     @cached_property
     def registry(self) -> Registry:
         """The registry that is audited."""
-        return open_registry(self.order.registry)
+        wishes = self.config.mlflow.model_dump(exclude_defaults=True)
+        return open_registry(self.order.registry, **wishes)
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -146,7 +147,7 @@ class Auditor:
 
     def wait(self, settled: Settled, tell: Callable[[str], None]) -> Settled:
         """Wait for what another worker is judging: its verdict, or judged here where it died."""
-        tell(f"waiting for {settled.busy}")
+        tell(f"the same bytes are being judged by {settled.busy}: waiting")
         until = time.monotonic() + self.config.minutes * 60
         while settled.busy and time.monotonic() < until:
             time.sleep(_LOOK_AGAIN)

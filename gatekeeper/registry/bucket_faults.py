@@ -47,7 +47,9 @@ def opened(address: str) -> tuple[Any, str]:
         raise _lacking(scheme, in_one_line(error)) from None
     except (ValueError, TypeError) as error:
         message = f"{redacted(address)} is no registry: {in_one_line(error)}"
-        raise UsageError(message, hint="Give a folder, mlflow:URI, or s3://BUCKET/PREFIX.") from None
+        raise UsageError(
+            message, hint="Give a folder, mlflow:URI, or s3://BUCKET/PREFIX."
+        ) from None
     if settings:
         store.retries = _S3_ROUNDS
     return store, str(root).rstrip("/")
