@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
@@ -118,7 +118,9 @@ class Auditor:
         return self.config.threads or max(1, (os.cpu_count() or 1) // self.workers)
 
     def close(self) -> None:
-        """Let go of the ledger, where it was opened."""
+        """Let go of the ledger, where it was opened, and of the place for downloads."""
+        with suppress(OSError):
+            (self.folder / _FETCHED).rmdir()
         if "ledger" in self.__dict__:
             self.ledger.close()
 

@@ -38,7 +38,11 @@ def connect(url: str) -> Engine:
     try:
         _migrate(engine)
     except SQLAlchemyError as error:
+        engine.dispose()
         raise failed(error) from None
+    except LedgerError:
+        engine.dispose()
+        raise
     return engine
 
 
