@@ -42,7 +42,8 @@ def test_the_wheel_holds_policies_templates_and_the_flow(wheel: Path) -> None:
         names = set(opened.namelist())
     for policy in (ROOT / "policies").glob("*.yaml"):
         assert f"gatekeeper/_bundled/policies/{policy.name}" in names
-    assert "gatekeeper/_bundled/reports/templates/report.html.j2" in names
+    for template in (ROOT / "reports/templates").iterdir():
+        assert f"gatekeeper/_bundled/reports/templates/{template.name}" in names
     assert "gatekeeper/_bundled/flows/gate.py" in names
     assert not [name for name in names if name.startswith(("tests", "benchmarks"))]
 

@@ -68,12 +68,19 @@ function listen() {
   }
 }
 
-// Links above the table lead here, as does an address that someone kept.
-window.addEventListener("hashchange", () => {
+function follow() {
   state = stateOf(location.hash);
   show();
   find("all").scrollIntoView();
   find("all").querySelector("h2").focus({ preventScroll: true });
+}
+
+// Links above the table lead here, as does an address that someone kept.
+window.addEventListener("hashchange", follow);
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a[href^='#']");
+  // The browser tells of no change where the address already says so.
+  if (link && link.hash === location.hash) follow();
 });
 window.addEventListener("beforeprint", () => drawTable(found, state, true));
 window.addEventListener("afterprint", () => drawTable(found, state));

@@ -73,10 +73,11 @@ function drawRow(row) {
 }
 
 function tell(found, from, to) {
-  const of = found === ROWS.length ? "" : ` of ${count(ROWS.length)}`;
-  if (!found) return `Nothing of ${count(ROWS.length)} fits.`;
-  if (to - from >= found) return `${count(found)}${of}`;
-  return `${count(from + 1)} to ${count(to)} of ${count(found)}${of ? ` found, ${count(ROWS.length)} in all` : ""}`;
+  const all = `${count(ROWS.length)} ${ROWS.length === 1 ? "version" : "versions"}`;
+  if (!found) return ROWS.length ? `None of ${all} fits.` : "None.";
+  const part = to - from < found ? `${count(from + 1)} to ${count(to)} of ` : "";
+  if (found === ROWS.length) return part + all;
+  return part ? `${part}${count(found)} found, ${all} in all` : `${count(found)} of ${all}`;
 }
 
 function drawTable(found, state, paper = false) {
