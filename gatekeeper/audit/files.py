@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from pathlib import Path
 
 from gatekeeper.audit.page import draw
 from gatekeeper.audit.summary import Audit
-from gatekeeper.records import to_dict
+from gatekeeper.audit.summary_file import write_audit
 from gatekeeper.rundir import disk_told
 
 
@@ -19,8 +18,7 @@ def write_page(folder: Path, audit: Audit) -> None:
     Raises:
         RunDirectoryError: the disk is full or the folder cannot be written.
     """
-    text = json.dumps(to_dict(audit), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    _write(folder / "audit.json", text)
+    _write(folder / "audit.json", write_audit(audit))
     _write(folder / "index.html", draw(audit))
 
 

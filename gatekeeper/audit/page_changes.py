@@ -20,7 +20,7 @@ _MEANING = {
     0: "Every version passed, or was hardened under a policy that accepts that.",
     1: "At least one version is rejected, or was hardened under a policy that accepts no hardened "
     "network.",
-    3: "Nothing is rejected, but not everything could be decided. Treat what is undecided as not "
+    3: "Nothing is rejected, but not everything could be decided or read. Treat that as not "
     "accepted.",
 }
 _UNFINISHED = "The audit could not finish. What it saw is below; trust no verdict that is missing."

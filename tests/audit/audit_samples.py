@@ -59,7 +59,7 @@ def audit(rows: Iterable[Row], **told: Any) -> Audit:
         schema_version=SCHEMA_VERSION, tool="0.1.0", number=3, registry="models/",
         started_at=(END - timedelta(minutes=37)).isoformat(), finished_at=END.isoformat(),
         exit_code=1 if counts.rejected else 3 if counts.undecided else 0, counts=counts,
-        judged=sum(not one.kept for one in present),
+        judged=sum(not one.kept for one in present), troubles=(),
         trend=(
             Trend(audit=1, finished_at=days_ago(14), counts=earlier),
             Trend(audit=2, finished_at=days_ago(7), counts=replace(earlier, undecided=2)),

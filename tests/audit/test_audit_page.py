@@ -279,3 +279,9 @@ def test_a_long_trend_keeps_its_end_and_says_so() -> None:
     page = Page(draw(replace(small(), trend=(last,) * 80)))
     assert page.tags.count("rect") == 52 * 6
     assert "28 earlier ones are left out" in page.words
+
+
+def test_what_kept_an_audit_from_being_whole_stands_at_the_top() -> None:
+    page = draw(replace(small(), troubles=("the list broke off: <b>503</b>",), exit_code=3))
+    assert "Not whole:" in page
+    assert "the list broke off: &lt;b&gt;503&lt;/b&gt;" in page
