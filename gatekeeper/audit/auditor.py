@@ -97,7 +97,7 @@ class Auditor:
     def planner(self) -> Planner:
         """What holds versions against rules and ledger."""
         return Planner(
-            self.config, self.ledger, defaults=find_config(Path.cwd()),
+            self.config, defaults=find_config(Path.cwd()),
             rehash=self.order.rehash, again=self.order.again,
         )  # fmt: skip
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
 
 from gatekeeper import __version__
 from gatekeeper.audit.config import AuditConfig, Rule
@@ -13,7 +13,6 @@ from gatekeeper.audit.settled import Settled
 from gatekeeper.audit.terms import Ready, make_ready
 from gatekeeper.config import Config
 from gatekeeper.errors import RegistryError
-from gatekeeper.ledger.book import Ledger
 from gatekeeper.ledger.entries import Judgement, Seen
 from gatekeeper.registry.interface import Registry, Version
 
@@ -32,15 +31,12 @@ class Plan:
 class Planner:
     """Holds versions against rules and ledger."""
 
-    def __init__(
-        self, config: AuditConfig, ledger: Ledger, *, defaults: Config, rehash: bool, again: bool
-    ) -> None:
+    def __init__(self, config: AuditConfig, *, defaults: Config, rehash: bool, again: bool) -> None:
         """Plan by `config`, whose gaps `defaults` fills.
 
         `rehash` trusts no fingerprint, `again` tries every undecided one once more.
         """
         self.config = config
-        self._ledger = ledger
         self._defaults = defaults
         self._rehash = rehash
         self._again = again
@@ -65,13 +61,18 @@ class Planner:
             self._ready[rule] = make_ready(self._completed(rule), self._defaults.cards)
         return self._ready[rule]
 
-    def plan(self, registry: Registry, seen: dict[tuple[str, str], Seen]) -> Plan:
-        """Go through the registry once, page by page."""
+    def plan(
+        self,
+        registry: Registry,
+        seen: Mapping[tuple[str, str], Seen],
+        judgements: Mapping[str, Judgement],
+    ) -> Plan:
+        """Go through the registry once, page by page, and hold it against what was known."""
         plan = Plan()
         try:
             for version in registry.versions():
                 known = seen.get((version.model, version.version))
-                settled = self._settled(version, known)
+                settled = self._settled(version, known, judgements)
                 if settled is None:
                     plan.open.append(version)
                 else:
@@ -97,7 +98,9 @@ class Planner:
         parts = (version.fingerprint, rule.file, str(rule.card), sorted(ready.cards), __version__)
         return hashlib.sha256(repr(parts).encode("utf-8", "surrogateescape")).hexdigest()
 
-    def _settled(self, version: Version, known: Seen | None) -> Settled | None:
+    def _settled(
+        self, version: Version, known: Seen | None, judgements: Mapping[str, Judgement]
+    ) -> Settled | None:
         """Settle a version without looking at it; None where that cannot be done."""
         ready = self.ready(version.model)
         if version.fault or ready is None:
@@ -117,14 +120,10 @@ class Planner:
         if not known.artifact_sha256:
             return replace(place, fault=known.reason)
         key = ready.key(known.artifact_sha256, ready.card_sha256(known.file, known.card_sha256))
-        judgement = self._known.get(key)
+        judgement = judgements.get(key)
         if judgement is None or not self.usable(judgement):
             return None
         return replace(place, key=key, bytes=judgement.bytes, judgement=judgement)
-
-    @cached_property
-    def _known(self) -> dict[str, Judgement]:
-        return self._ledger.judgements()
 
     def _completed(self, rule: Rule) -> Rule:
         """Fill what the audit's configuration leaves out from the organisation's."""

@@ -54,7 +54,7 @@ def audit(
         number = auditor.ledger.begin(auditor.name, tool=__version__, at=started)
         before = auditor.ledger.seen(auditor.name)
         course = _Course(number=number, started_at=started, before=before)
-        plan = auditor.planner.plan(auditor.registry, before)
+        plan = auditor.planner.plan(auditor.registry, before, auditor.ledger.judgements())
         tell(f"{len(plan.settled)} version(s) known, {len(plan.open)} to look at")
         settled = [*plan.settled, *_settle(auditor, plan, course, fan_out or threads, tell)]
         return _conclude(auditor, plan, course, settled, tell)
@@ -124,6 +124,7 @@ def _conclude(
         there = {(one.version.model, one.version.version) for one in settled}
         left = (seen for place, seen in course.before.items() if place not in there)
         rows += [gone(seen) for seen in left if not seen.gone]
+    rows.sort(key=lambda one: (one.seen.model, one.seen.version))
     ledger.keep(name, course.number, now, [(r.seen, r.in_history) for r in rows if r.is_news])
     if auditor.config.publish:
         course.troubles += publish(auditor, settled, rows, number=course.number, at=now)
@@ -144,7 +145,7 @@ def _found(auditor: Auditor, settled: Settled, course: _Course, now: str) -> Fou
 
 
 def _sum(auditor: Auditor, course: _Course, found_rows: list[Found], now: str) -> Audit:
-    rows = tuple(sorted((one.row for one in found_rows), key=lambda r: (r.model, r.version)))
+    rows = tuple(one.row for one in found_rows)
     counts = count(rows)
     earlier = [
         Trend(audit=past.number, finished_at=past.finished_at, counts=_counts(past))
