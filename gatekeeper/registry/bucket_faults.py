@@ -38,6 +38,9 @@ def opened(address: str) -> tuple[Any, str]:
     except ImportError:
         raise _lacking("s3", "fsspec is not installed") from None
     scheme = address.partition("://")[0].lower()
+    if "::" in address:
+        message = f"{redacted(address)} chains two addresses"
+        raise UsageError(message, hint="Name the bucket alone.")
     settings = _S3_SETTINGS if scheme in {"s3", "s3a"} else {}
     try:
         store, root = url_to_fs(
@@ -47,7 +50,9 @@ def opened(address: str) -> tuple[Any, str]:
         raise _lacking(scheme, in_one_line(error)) from None
     except (ValueError, TypeError) as error:
         message = f"{redacted(address)} is no registry: {in_one_line(error)}"
-        raise UsageError(message, hint="Give a folder, mlflow:URI, or s3://BUCKET/PREFIX.") from None
+        raise UsageError(
+            message, hint="Give a folder, mlflow:URI, or s3://BUCKET/PREFIX."
+        ) from None
     if settings:
         store.retries = _S3_ROUNDS
     return store, str(root).rstrip("/")

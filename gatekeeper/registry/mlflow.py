@@ -141,13 +141,14 @@ class MlflowRegistry:
             found = client.get_model_version(name, number)
             if self._alias and outcome.decision != "pass":
                 approval.withdraw(client, self._alias, name, number)
+            to_deploy = number if outcome.decision == "pass" else ""
             wanted = approval.tags(outcome)
+            if self._log and (file := hardened.due(found.tags, outcome)):
+                to_deploy = hardened.logged(client, name, number, file, outcome.report)
+                wanted[approval.HARDENED_VERSION] = to_deploy
             for key, value in wanted.items():
                 if found.tags.get(key) != value:
                     client.set_model_version_tag(name, number, key, value)
-            to_deploy = number if outcome.decision == "pass" else ""
-            if self._log and hardened.is_due(found.tags, outcome):
-                to_deploy = hardened.logged(client, name, number, outcome)
             if self._alias and to_deploy:
                 approval.grant(client, self._alias, name, to_deploy)
 

@@ -13,7 +13,9 @@ from gatekeeper.errors import RegistryError
 from gatekeeper.registry.landing import disk_full
 from gatekeeper.registry.redaction import in_one_line
 
-_CREDENTIALS = "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN."
+_CREDENTIALS = (
+    "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN."
+)
 _REACH = "See that the server runs and can be reached, then audit again."
 _NO_SERVER = "See that the address is an MLflow server's, and that its version is 3.10 or later."
 # MLflow puts what went wrong with single files into one text.
@@ -54,7 +56,11 @@ def _registry_error(error: Exception, address: str) -> RegistryError:
     if status == 404:
         return RegistryError(f"{address} was deleted: {said}")
     # 501 says that it never will.
-    if status in {408, 429} or (status >= 500 and status != 501) or any(k in kinds for k in _PASSING):
+    if (
+        status in {408, 429}
+        or (status >= 500 and status != 501)
+        or any(k in kinds for k in _PASSING)
+    ):
         return RegistryError(f"{address} does not answer: {said}", hint=_REACH, passing=True)
     return RegistryError(f"{address} cannot be used: {said}")
 
