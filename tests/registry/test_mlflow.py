@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from no_network import alone, skip_unless_possible
 from outcomes import outcome
 from servers import MlflowServer
 from stores import MlflowStore
@@ -281,3 +284,21 @@ def test_the_database_behind_a_server_is_a_registry_too(
         registry.fetch(version, mlflow_server.folder / "into")
     registry.publish(version, outcome("pass"))
     assert mlflow_store.tags(model, number)["gatekeeper.verdict"] == "pass"
+
+
+def test_nobody_else_is_told_of_it(mlflow_server: MlflowServer, tmp_path: Path) -> None:
+    """MLflow reports its usage unless told not to, but never from where it sees a test."""
+    skip_unless_possible()
+    code = (
+        "import os, warnings; warnings.simplefilter('ignore')\n"
+        "for name in ('PYTEST_CURRENT_TEST', 'CI', 'GITHUB_ACTIONS'): os.environ.pop(name, None)\n"
+        "from gatekeeper.registry import open_registry\n"
+        f"registry = open_registry('mlflow:sqlite:///{mlflow_server.folder}/mlflow.db')\n"
+        "print(len(list(registry.versions())))\n"
+    )
+    count = tmp_path / "count"
+    done = subprocess.run(
+        [*alone(count), sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert count.read_text() == "0"
