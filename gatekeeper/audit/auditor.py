@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
-import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
@@ -19,6 +15,7 @@ from gatekeeper.audit.config import AuditConfig, read_audit_config
 from gatekeeper.audit.judging import MisfitError, judge
 from gatekeeper.audit.looking import Looked, look
 from gatekeeper.audit.planning import Planner
+from gatekeeper.audit.rooms import room_for, sweep
 from gatekeeper.audit.settled import Settled
 from gatekeeper.audit.terms import Ready
 from gatekeeper.config import find_config
@@ -30,11 +27,9 @@ from gatekeeper.ledger.entries import Judgement
 from gatekeeper.policy import Policy
 from gatekeeper.registry import open_registry
 from gatekeeper.registry.interface import Registry, Version
-from gatekeeper.rundir import disk_told
 
 RUNS = "runs"
 _LOOK_AGAIN = 1.0  # seconds
-_FETCHED = ".fetched"
 Fetch = Callable[[Version, Path], Path]
 
 
@@ -119,8 +114,7 @@ class Auditor:
 
     def close(self) -> None:
         """Let go of the ledger, where it was opened, and of the place for downloads."""
-        with suppress(OSError):
-            (self.folder / _FETCHED).rmdir()
+        sweep(self.folder)
         if "ledger" in self.__dict__:
             self.ledger.close()
 
@@ -130,7 +124,7 @@ class Auditor:
         assert ready is not None  # planning settled the others
         settled = Settled(version=version, policy=ready.policy.name)
         try:
-            with self._room(version) as room:
+            with room_for(version, self.folder) as room:
                 folder = (fetch or self.registry.fetch)(version, room)
                 looked = look(folder, ready)
                 settled = self._placed(settled, looked, ready)
@@ -217,30 +211,11 @@ class Auditor:
             seed=rule.seed or 0,
         )
 
-    @contextmanager
-    def _room(self, version: Version) -> Iterator[Path]:
-        """Give an empty folder for one version's files, named after it, and remove it."""
-        place = self.folder.resolve() / _FETCHED
-        with disk_told(place):
-            place.mkdir(parents=True, exist_ok=True)
-            top = Path(tempfile.mkdtemp(dir=place))
-            room = top / _plain(version.model) / _plain(version.version)
-            room.mkdir(parents=True)
-        try:
-            yield room
-        finally:
-            shutil.rmtree(top, ignore_errors=True)
-
 
 @lru_cache(maxsize=4)
 def auditor_for(order: AuditOrder) -> Auditor:
     """Give this process's auditor for `order`, so that a worker opens everything once."""
     return Auditor(order)
-
-
-def _plain(name: str) -> str:
-    """Make a name of a registry one of a folder."""
-    return re.sub(r"[^A-Za-z0-9._-]", "_", name)[:80].lstrip(".") or "_"
 
 
 def _misfit(reason: str, settled: Settled, policy: Policy) -> Judgement:

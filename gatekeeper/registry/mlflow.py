@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from functools import cached_property
@@ -10,17 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from gatekeeper.errors import RegistryError, UsageError
+from gatekeeper.foreign_text import visible
 from gatekeeper.registry import approval, artifacts, hardened
 from gatekeeper.registry.contents import contents
 from gatekeeper.registry.interface import Outcome, Version
 from gatekeeper.registry.landing import landing
 from gatekeeper.registry.mlflow_faults import told
-from gatekeeper.registry.names import is_plain, shown
+from gatekeeper.registry.mlflow_version import described
 from gatekeeper.registry.redaction import redacted
 from gatekeeper.registry.sources import checked_uri, local_folder
 
-_ODD = "its name cannot be a folder's: register it under another"
-_READY = "READY"
 # Nothing here reports usage, whatever the operator's shell says.
 _SILENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 # A dead server is told within half a minute: two tries of 15 seconds; audits try again themselves.
@@ -59,7 +57,7 @@ class MlflowRegistry:
             UsageError: MLflow is not installed, or has no registry at such a URI.
         """
         self._uri = checked_uri(uri)
-        self.address = f"mlflow:{redacted(uri)}"
+        self.address = f"mlflow:{visible(redacted(uri))}"
         self._alias, self._log, self._page = approve_alias, log_hardened, page
         os.environ.update(_SILENT)
         for name, value in _PATIENCE.items():
@@ -90,7 +88,7 @@ class MlflowRegistry:
                     filter_string="", max_results=self._page, order_by=_ORDER, page_token=token
                 )
                 new = [each for each in page if (each.name, each.version) not in met]
-                versions = [_version(each) for each in new]
+                versions = [described(each) for each in new]
             yield from versions
             met.update((each.name, each.version) for each in new)
             token = page.token
@@ -141,13 +139,14 @@ class MlflowRegistry:
             found = client.get_model_version(name, number)
             if self._alias and outcome.decision != "pass":
                 approval.withdraw(client, self._alias, name, number)
+            to_deploy = number if outcome.decision == "pass" else ""
             wanted = approval.tags(outcome)
+            if self._log and (file := hardened.due(found.tags, outcome)):
+                to_deploy = hardened.logged(client, name, number, file, outcome.report)
+                wanted[approval.HARDENED_VERSION] = to_deploy
             for key, value in wanted.items():
                 if found.tags.get(key) != value:
                     client.set_model_version_tag(name, number, key, value)
-            to_deploy = number if outcome.decision == "pass" else ""
-            if self._log and hardened.is_due(found.tags, outcome):
-                to_deploy = hardened.logged(client, name, number, outcome)
             if self._alias and to_deploy:
                 approval.grant(client, self._alias, name, to_deploy)
 
@@ -182,31 +181,3 @@ class MlflowRegistry:
             repository.download_artifacts(name, str(place))
             artifacts.check(place, files)
             return place
-
-
-def _version(found: Any) -> Version:
-    name, number = str(found.name), str(found.version)
-    fault = ""
-    if not (is_plain(name) and is_plain(number)):
-        fault = _ODD
-    elif found.status != _READY:
-        said = f": {found.status_message}" if found.status_message else ""
-        fault = shown(f"its registration did not end well ({found.status}){said}")
-    return Version(
-        model=shown(name),
-        version=shown(number),
-        address=f"models:/{shown(name)}/{shown(number)}",
-        fingerprint=_fingerprint(found),
-        fault=fault,
-    )
-
-
-def _fingerprint(found: Any) -> str:
-    """Digest what MLflow never changes about a version; it tells no digest of the bytes.
-
-    So this cannot see files that were overwritten in the artifact store underneath.
-    """
-    if not found.source:
-        return ""
-    facts = (found.source, found.run_id, getattr(found, "model_id", None), found.creation_timestamp)
-    return f"sha256:{hashlib.sha256(repr(facts).encode()).hexdigest()}"

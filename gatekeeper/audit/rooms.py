@@ -1,0 +1,58 @@
+"""Folders for what an audit fetches: one a version, removed with it, swept where that was cut."""
+
+from __future__ import annotations
+
+import fcntl
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from gatekeeper.registry.interface import Version
+from gatekeeper.rundir import disk_told
+
+_PLACE = ".fetched"
+_LOCK = "lock"
+
+
+@contextmanager
+def room_for(version: Version, folder: Path) -> Iterator[Path]:
+    """Give an empty folder below `folder`, named after the version, and remove it.
+
+    Raises:
+        RunDirectoryError: the disk is full or the folder cannot be written.
+    """
+    place = folder.resolve() / _PLACE
+    with disk_told(place):
+        place.mkdir(parents=True, exist_ok=True)
+        top = Path(tempfile.mkdtemp(dir=place))
+        room = top / _plain(version.model) / _plain(version.version)
+        room.mkdir(parents=True)
+        lock = (top / _LOCK).open("w")
+    with lock:
+        # Held as long as this process lives, whatever ends it.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            yield room
+        finally:
+            shutil.rmtree(top, ignore_errors=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what audits left that were killed; those that run keep theirs."""
+    place = folder / _PLACE
+    if not place.is_dir():
+        return
+    for top in place.iterdir():
+        with suppress(OSError), (top / _LOCK).open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(top, ignore_errors=True)
+    with suppress(OSError):
+        place.rmdir()
+
+
+def _plain(name: str) -> str:
+    """Make a name of a registry one of a folder."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", name)[:80].lstrip(".") or "_"
