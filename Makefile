@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+READY_ALL := $(VENV)/.ready-all
 # Two threads at most, so that no machine is crowded.
 export OMP_NUM_THREADS ?= 2
 export OMP_WAIT_POLICY ?= PASSIVE
@@ -19,6 +20,12 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[dev]'
 	touch $(READY)
 
+# The tests of registries and ledgers need MLflow, an S3 server and PostgreSQL's driver.
+$(READY_ALL): $(READY)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[dev,servers]'
+	command -v postgres >/dev/null || (apt-get update -qq && apt-get install -y -qq postgresql) || true
+	touch $(READY_ALL)
+
 demo: $(READY)
 	rm -rf gatekeeper-demo
 	$(BIN)/gatekeeper demo --out gatekeeper-demo
@@ -28,7 +35,7 @@ test test-all: export OMP_NUM_THREADS = 1
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu and not server and not browser"
 
-test-all: $(READY) chromium
+test-all: $(READY_ALL) chromium
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY)
@@ -46,6 +53,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/scan.py
 	$(BIN)/python benchmarks/tuning.py
 	$(BIN)/python benchmarks/inspect_files.py
+	$(BIN)/python benchmarks/audit.py
 	$(BIN)/python benchmarks/screening_time.py
 	$(BIN)/python benchmarks/evasion.py
 	$(BIN)/python benchmarks/document.py

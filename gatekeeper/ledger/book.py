@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, fields
 from functools import cached_property
+from sys import intern
 from threading import Event, Lock, Thread
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Select, desc, insert, select, update
+from sqlalchemy import Connection, Engine, RowMapping, Select, desc, insert, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from gatekeeper.ledger.claims import RENEW, claim, is_free, owner, release, renew
@@ -19,6 +20,7 @@ from gatekeeper.ledger.tables import AUDITS, CHANGES, CLAIMS, JUDGEMENTS, VERSIO
 
 Answer = TypeVar("Answer")
 _TRIES = 5
+_AT_ONCE = 1000  # rows of a long answer that are held at a time
 _PAUSE = 1.0  # seconds before the first new try; doubled each time
 
 
@@ -75,8 +77,13 @@ class Ledger:
         """Give every version of `registry` as the last audits left it, by model and version."""
         names = [field.name for field in fields(Seen)]
         asked = select(*[VERSIONS.c[name] for name in names])
-        rows = self._all(asked.where(VERSIONS.c.registry == registry))
-        return {(row["model"], row["version"]): Seen(**row) for row in rows}
+        asked = asked.where(VERSIONS.c.registry == registry).execution_options(yield_per=_AT_ONCE)
+
+        def work(connection: Connection) -> dict[tuple[str, str], Seen]:
+            rows = connection.execute(asked).mappings()
+            return {(row["model"], row["version"]): Seen(**_shared(row)) for row in rows}
+
+        return self._do(work)
 
     def keep(
         self, registry: str, number: int, at: str, found: Iterable[tuple[Seen, str | None]]
@@ -97,7 +104,13 @@ class Ledger:
 
     def judgements(self) -> dict[str, Judgement]:
         """Give every verdict by its key."""
-        return {row["key"]: Judgement(**row) for row in self._all(select(JUDGEMENTS))}
+        asked = select(JUDGEMENTS).execution_options(yield_per=_AT_ONCE)
+
+        def work(connection: Connection) -> dict[str, Judgement]:
+            rows = connection.execute(asked).mappings()
+            return {row["key"]: Judgement(**_shared(row)) for row in rows}
+
+        return self._do(work)
 
     def judgement(self, key: str) -> Judgement | None:
         """Give the verdict under `key`, where there is one."""
@@ -189,6 +202,11 @@ class Ledger:
 
 
 _TOLD = ("artifact_sha256", "key", "decision", "accepted", "reason")
+
+
+def _shared(row: RowMapping) -> dict[str, Any]:
+    """Keep one copy of what stands in many lines, such as a reason or a day."""
+    return {name: intern(value) if type(value) is str else value for name, value in row.items()}
 
 
 def _placed(connection: Connection, registry: str, seen: Seen) -> int:
