@@ -47,9 +47,15 @@ def looker() -> Callable[..., Answer]:
 
     def answer(source: BinaryIO) -> Answer:
         seen = Seen()
-        kind = look(source, seen)
+        ended = told(lambda: {"kind": look(source, seen)}, 0)
+        if "kind" not in ended and not seen.findings:
+            return ended
+        # A finding outranks an error, also the machine's own.
+        if "kind" not in ended:
+            seen.unreadable, seen.hint = f"the look broke off: {[*ended.values()][0]}", ""
         return {
-            "kind": kind, "findings": [to_dict(one) for one in seen.findings],
+            "kind": ended.get("kind", "unreadable"),
+            "findings": [to_dict(one) for one in seen.findings],
             "unreadable": seen.unreadable, "hint": seen.hint, "members": seen.members,
         }  # fmt: skip
 

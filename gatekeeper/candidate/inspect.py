@@ -89,8 +89,7 @@ class Inspector:
                 before = _state(stream)
                 inspection = self.inspect_stream(stream, str(path))
                 if _state(stream) != before:
-                    message = f"{path} changed while it was inspected"
-                    raise CandidateError(message, hint="Inspect a copy that nobody writes to.")
+                    inspection = _changed(inspection)
             except OSError as error:
                 raise _unread(path, error) from None
         return inspection
@@ -208,6 +207,19 @@ def _pieces(stream: BinaryIO, path: Path) -> Iterator[bytes]:
             yield piece
     except OSError as error:
         raise _unread(path, error) from None
+
+
+def _changed(inspection: Inspection) -> Inspection:
+    """Keep what was found, and nothing else.
+
+    Raises:
+        CandidateError: nothing was found.
+    """
+    message = f"{inspection.artifact.path} changed while it was inspected"
+    hint = "Inspect a copy that nobody writes to."
+    if not inspection.findings:
+        raise CandidateError(message, hint=hint)
+    return replace(inspection, unreadable=message, hint=hint)
 
 
 def _unread(path: Path, error: OSError) -> CandidateError:
