@@ -48,14 +48,14 @@ def looker() -> Callable[..., Answer]:
     def answer(source: BinaryIO) -> Answer:
         seen = Seen()
         ended = told(lambda: {"kind": look(source, seen)}, 0)
-        if "kind" not in ended and not seen.findings:
-            return ended
-        # A finding outranks an error, also the machine's own.
+        kind = ended.get("kind", "unreadable")
         if "kind" not in ended:
-            seen.unreadable, seen.hint = f"the look broke off: {[*ended.values()][0]}", ""
+            # A finding outranks an error, also the machine's own.
+            if not seen.findings:
+                return ended
+            seen.unreadable, seen.hint = f"the look broke off: {next(iter(ended.values()))}", ""
         return {
-            "kind": ended.get("kind", "unreadable"),
-            "findings": [to_dict(one) for one in seen.findings],
+            "kind": kind, "findings": [to_dict(one) for one in seen.findings],
             "unreadable": seen.unreadable, "hint": seen.hint, "members": seen.members,
         }  # fmt: skip
 

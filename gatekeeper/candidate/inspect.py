@@ -95,7 +95,20 @@ class Inspector:
         return inspection
 
     def inspect_stream(self, stream: BinaryIO, path: str) -> Inspection:
-        """Inspect an open regular file from its beginning."""
+        """Inspect an open regular file from its beginning.
+
+        Raises:
+            RunDirectoryError: the machine failed, such as by having no descriptor left.
+        """
+        try:
+            return self._inspection(stream, path)
+        except OSError as error:
+            # It may still answer, and must not be taken for the answer about the next file.
+            self.__exit__(None, None, None)
+            message = f"the machine failed while {path} was inspected: {error.strerror or error}"
+            raise RunDirectoryError(message) from None
+
+    def _inspection(self, stream: BinaryIO, path: str) -> Inspection:
         size = stream.seek(0, 2)
         protections: tuple[str, ...] = ()
         digest = ""
