@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gatekeeper.candidate.graph.cost import Cost
+from gatekeeper.candidate.cost import Cost
 from gatekeeper.candidate.graph.layers import LAYERS
 from gatekeeper.candidate.graph.network import FLOWS, GraphNetwork, Operation, Step, planned
 from gatekeeper.candidate.graph.numbers import NUMBERS, shape

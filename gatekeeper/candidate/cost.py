@@ -1,4 +1,4 @@
-"""What a graph would cost to run, told without running it: sizes alone flow through it."""
+"""What a network would cost to run, told without running it: sizes alone flow through it."""
 
 from __future__ import annotations
 
@@ -12,21 +12,32 @@ from torch.func import functional_call
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-_MOST_ELEMENTS = 1 << 27  # of one tensor, for two images
+_MOST_ELEMENTS = 1 << 26  # of one tensor, for two images: a network holds a few at a time
 _MOST_IN_ALL = 1 << 31
 _MOST_PRODUCTS = 1 << 39  # a large vision transformer, ViT-L/16, takes a fifth
+# Matrix products are that much faster than what goes number by number.
+_WINDOW, _NARROW = 64, 16
+# These show a tensor another way, and make none.
+_VIEWS = frozenset(f"aten.{name}" for name in (
+    "t", "transpose", "permute", "view", "_unsafe_view", "reshape", "detach", "alias", "select",
+    "slice", "split", "split_with_sizes", "squeeze", "unsqueeze", "flatten",
+))  # fmt: skip
 
 
 class TooCostlyError(Exception):
-    """The graph asks for more memory or work than any classifier."""
+    """The network asks for more memory or work than any classifier."""
 
 
 class Cost(TorchDispatchMode):
     """Adds up what modules would make and multiply, for as many images as are shown."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, *, most_elements: int = _MOST_IN_ALL, most_products: int = _MOST_PRODUCTS
+    ) -> None:
         """Begin at nothing."""
         super().__init__()  # type: ignore[no-untyped-call]
+        self.most_elements = most_elements
+        self.most_products = most_products
         self.elements = 0
         self.products = 0
 
@@ -46,25 +57,34 @@ class Cost(TorchDispatchMode):
     ) -> Any:
         """Run one primitive on sizes, and count it."""
         answer = func(*args, **(kwargs or {}))
+        if str(func).rpartition(".")[0] in _VIEWS:
+            return answer
         sizes = [leaf.numel() for leaf in pytree.tree_leaves(answer) if isinstance(leaf, Tensor)]
         most = max(sizes, default=0)
         self.elements += sum(sizes)
         self.products += most * _each(str(func), args)
-        if most > _MOST_ELEMENTS or self.elements > _MOST_IN_ALL:
-            message = f"it makes tensors of {max(most, self.elements):,} numbers"
+        if most > _MOST_ELEMENTS or self.elements > self.most_elements:
+            message = f"it makes tensors of {max(most, self.elements):,} numbers, too many"
             raise TooCostlyError(message)
-        if self.products > _MOST_PRODUCTS:
-            message = f"it needs {self.products:,} multiplications for two images"
+        if self.products > self.most_products:
+            message = f"it needs {self.products:,} multiplications for two images, too many"
             raise TooCostlyError(message)
         return answer
 
 
 def _each(name: str, args: Sequence[Any]) -> int:
-    """Multiplications for each number of the answer."""
+    """Multiplications for each number of the answer, as long as they would take."""
     if "convolution" in name:
-        return max(1, int(args[1][0].numel()))
+        kernels: Tensor = args[1]  # (C_out, C_in / groups, ...)
+        groups = max(1, int(args[0].shape[1]) // max(1, int(kernels.shape[1])))
+        narrow = min(int(kernels.shape[1]), int(kernels.shape[0]) // groups)
+        each: int = max(1, kernels[0].numel()) * max(1, _NARROW // max(1, narrow))
+        return each
     if "mm" in name:
         return int([a for a in args if isinstance(a, Tensor)][-1].shape[-2])
+    if "adaptive" in name:
+        sizes = zip(args[0].shape[::-1], args[1][::-1], strict=False)
+        return _WINDOW * math.prod(int(size) // max(1, int(out)) + 2 for size, out in sizes)
     if "pool" in name:
-        return math.prod(args[1])
+        return _WINDOW * int(math.prod(args[1]))
     return 1
