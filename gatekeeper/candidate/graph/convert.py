@@ -15,7 +15,14 @@ from gatekeeper.candidate.cost import Cost
 from gatekeeper.candidate.graph.layers import LAYERS
 from gatekeeper.candidate.graph.network import FLOWS, GraphNetwork, Operation, Step, planned
 from gatekeeper.candidate.graph.numbers import NUMBERS, shape
-from gatekeeper.candidate.graph.ops import FUNCTIONS, PARAMETERS, SAME, SOFTMAX, softmax
+from gatekeeper.candidate.graph.ops import (
+    FUNCTIONS,
+    PARAMETERS,
+    SAME,
+    SOFTMAX,
+    softmax,
+    tells_nan,
+)
 from gatekeeper.candidate.graph.record import Graph, Node
 from gatekeeper.errors import StepError
 
@@ -193,6 +200,11 @@ class _Builder:
     def _add_operation(self, node: Node, which: int, output: str) -> None:
         takes = [self.slots[name] for name in node.inputs if name in self.slots]
         on_numbers = node.op in NUMBERS and bool(takes) and self._all_numbers(node)
+        if takes and not on_numbers and tells_nan(node.op, node.attributes):
+            message = (
+                "by it the network could tell NaN apart, of which onnxruntime and torch differ"
+            )
+            raise ValueError(message)
         function, words = self._function(node, which, numbers=on_numbers)
         given = list(self._given(node, numbers=on_numbers))
         operation = Operation(function, given, words)
