@@ -16,6 +16,7 @@ from gatekeeper.candidate.numpy_calls import (
     made,
     set_state,
 )
+from gatekeeper.candidate.partials import PARTIAL, Kept, Partial, Settings, bound, check_state
 
 _MOST_STACK = 200_000
 _MOST_GLOBALS = 10_000
@@ -28,6 +29,7 @@ _STRINGS = frozenset(
 )  # fmt: skip
 _BYTES = frozenset({"SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8"})
 _WHOLE = frozenset({"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4"})
+_FLOATS = frozenset({"FLOAT", "BINFLOAT"})
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
@@ -51,7 +53,10 @@ class _Mark:
 
 _MARK = _Mark()
 # None is what is not followed. Bytes are cut short: nobody needs more than their beginning.
-_Value = Global | str | int | bytes | tuple[Any, ...] | Dtype | Array | Nothing | _Mark | None
+_Value = (
+    Global | str | int | float | bytes | tuple[Any, ...] | Dtype | Array | Settings | Kept | Partial
+    | Nothing | _Mark | None
+)  # fmt: skip
 _CONSTANTS: dict[str, _Value] = {
     "NONE": NOTHING, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": (),
 }  # fmt: skip
@@ -114,8 +119,12 @@ class Machine:
         elif name in ("NEWOBJ", "NEWOBJ_EX", "REDUCE", "OBJ", "BUILD", "SETITEM", "SETITEMS",
                       "APPEND", "APPENDS", "ADDITEMS"):  # fmt: skip
             self._apply(name)
-        elif name in _CONSTANTS or name in _WHOLE or name in _BYTES:
+        elif name in _CONSTANTS or name in _WHOLE or name in _BYTES or name in _FLOATS:
             self._push(_value(name, argument))
+        elif name == "EMPTY_DICT":
+            self._push(Settings())
+        elif name == "BINPERSID":
+            self._push(self._kept())
         elif name == "TUPLE" or name in _TUPLES:
             self._push(self._tuple(name))
         else:
@@ -128,6 +137,13 @@ class Machine:
         if len(items) > _LONGEST_TUPLE:
             return None
         return tuple(items if count is None else items[::-1])
+
+    def _kept(self) -> _Value:
+        """Follow a class of torch that a legacy file keeps with its source."""
+        told = self.stack.pop()
+        self._used([told], "passed")
+        module = isinstance(told, tuple) and len(told) > 1 and told[0] == "module"
+        return Kept(cast(tuple[_Value, ...], told)[1]) if module else None
 
     def _apply(self, name: str) -> None:
         """Note what is done to a global: created from, called, or written into."""
@@ -148,18 +164,28 @@ class Machine:
             self._push(self._made(maker, None if name == "NEWOBJ_EX" else given[0]))
         else:
             self._used(self.stack[-1:], "overwritten")
-            if name == "BUILD" and self.stack:
-                _build(self.stack[-1], given[0])
+            target = self.stack[-1] if self.stack else None
+            if name == "BUILD":
+                _build(target, given[0])
+            elif isinstance(target, Settings):
+                items = given if name == "SETITEMS" else given[::-1]
+                if not target.put(cast(list[object], items)):
+                    for owner in target.owners:
+                        _misused(owner)
 
     def _made(self, maker: _Value, words: _Value) -> _Value:
         """Give what a call makes, where what is done to that counts, too."""
+        if isinstance(maker, Partial):
+            _misused(maker)
         if not isinstance(maker, Global):
             return None
         if maker.name == "_codecs.encode":  # how bytes are written before protocol 3
             latin = isinstance(words, tuple) and len(words) == 2 and words[1] == "latin1"
             return _encoded(cast(tuple[_Value, ...], words)[0]) if latin else None
-        if is_followed(maker.name):
+        if is_followed(maker.name) or maker.name == PARTIAL:
             try:
+                if maker.name == PARTIAL:
+                    return bound(maker, words)
                 return made(maker.name, maker, words)
             except OddCallError:
                 maker.uses.add("misused")
@@ -210,6 +236,8 @@ def _value(name: str, argument: object) -> _Value:
     if name in _WHOLE:
         known = isinstance(argument, int) and abs(argument) < _LARGEST
         return cast(int, argument) if known else None
+    if name in _FLOATS:
+        return cast(float, argument)
     return bytes(cast(bytes, argument)[:_KEPT_BYTES])
 
 
@@ -218,8 +246,14 @@ def _encoded(text: _Value) -> bytes:
 
 
 def _build(target: _Value, state: _Value) -> None:
-    if isinstance(target, (Dtype, Array)):
-        try:
+    try:
+        if isinstance(target, (Dtype, Array)):
             set_state(target, state)
-        except OddCallError:
-            cast(Global, target.maker).uses.add("misused")
+        elif isinstance(target, Partial):
+            check_state(target, state)
+    except OddCallError:
+        _misused(cast(Dtype | Array | Partial, target))
+
+
+def _misused(made_before: Dtype | Array | Partial) -> None:
+    cast(Global, made_before.maker).uses.add("misused")

@@ -15,6 +15,7 @@ from typing import BinaryIO
 from gatekeeper.candidate.allowed import JOBLIB, METACLASSES, is_allowed, is_module_name
 from gatekeeper.candidate.machine import Global, LimitError, Machine
 from gatekeeper.candidate.opcodes import FrameError, opcodes
+from gatekeeper.candidate.partials import PARTIAL
 
 MOST_OPCODES = 1_000_000
 _MOST_ARGUMENT = 256 << 20  # bytes of one argument
@@ -123,6 +124,8 @@ def suspicions(walked: Walk) -> Iterator[Suspicion]:
     for found in walked.globals:
         if "overwritten" in found.uses:
             yield Suspicion(name=found.name, offset=found.offset, how="overwrites an import")
+        elif found.name == PARTIAL and found.uses == {"called"}:
+            continue  # around a norm of torch's with plain numbers
         elif not (is_allowed(found.name) or _is_module_part(found, modular=modular)):
             yield Suspicion(name=found.name, offset=found.offset, how="imports")
         elif "misused" in found.uses:
