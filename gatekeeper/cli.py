@@ -45,7 +45,8 @@ def main() -> None:
         # Click and rich answer a closed pipe with 1, which is our REJECT.
         code = 3
     except (click.exceptions.Abort, KeyboardInterrupt):
-        complain("Interrupted; nothing was left half-written. Go on with --resume.")
+        resumable = " Go on with --resume." if "scan" in sys.argv[1:2] else ""
+        complain(f"Interrupted; nothing was left half-written.{resumable}")
         code = 130
     except click.ClickException as error:
         code = _usage(error)

@@ -12,11 +12,13 @@ from pathlib import Path
 
 from gatekeeper.candidate.inspect import Inspection, Inspector
 from gatekeeper.candidate.kinds import UNREADABLE
-from gatekeeper.errors import CandidateError
+from gatekeeper.errors import CandidateError, RunDirectoryError
 from gatekeeper.rules import BLOCKING
 
 # Such as an empty `__init__.py`, a picture or a page beside the models.
 _NO_MODELS = frozenset({"unknown", "empty", "one-byte", "png", "html"})
+_MOST_NAMED = 100  # of the files that were passed over
+_AGAIN = "Mend the machine, then inspect it again."
 _MOST_AT_ONCE = 8  # children, whatever the number of cores
 # A file of these that is no model is broken, or something else in disguise.
 MODEL_SUFFIXES = frozenset(
@@ -48,10 +50,14 @@ class InspectedFiles:
 
     files: tuple[Inspected, ...]
     passed_over: int = 0  # files in folders that are no model, by content and by name
+    named: tuple[str, ...] = ()  # the first of those
 
     @property
     def exit_code(self) -> int:
-        """0 all read and clean, 1 something blocked, 3 something not readable or nothing there."""
+        """0 all read and clean, 1 something blocked, 3 something not readable or nothing there.
+
+        What is no model was looked at, too, and holds no payload: it is named and changes nothing.
+        """
         states = {file.state for file in self.files}
         if "blocked" in states:
             return 1
@@ -59,16 +65,28 @@ class InspectedFiles:
 
 
 def inspect_all(paths: Iterable[Path], *, accept_weak: bool = False) -> InspectedFiles:
-    """Inspect files, and every file below folders; there, what is no model is only counted.
+    """Inspect files, and every file below folders; there, what is no model is named and left.
 
     Each thread has a child of its own, so files are looked at side by side.
-
-    Raises:
-        RunDirectoryError: the machine has no room for another process.
     """
-    asked = list(_files(paths))
+    paths = list(paths)
+    asked = [(path, root) for root in paths for path in _files(root)]
+    kept: list[Inspected] = []
+    left: list[str] = []
+    held: set[Path] = set()
+    for (path, root), file in zip(asked, _looks([p for p, _ in asked], accept_weak), strict=True):
+        if path == root or _concerns_models(file):
+            kept.append(file)
+            held.add(root)
+        else:
+            left.append(str(path))
+    kept += [_without_models(root) for root in dict.fromkeys(paths) if root not in held]
+    return InspectedFiles(files=tuple(kept), passed_over=len(left), named=tuple(left[:_MOST_NAMED]))
+
+
+def _looks(paths: list[Path], accept_weak: bool) -> Iterator[Inspected]:
+    """Inspect each file, several at a time; in their order."""
     own = threading.local()
-    kept, passed_over = [], 0
     with ExitStack() as children:
 
         def look(path: Path) -> Inspected:
@@ -76,15 +94,19 @@ def inspect_all(paths: Iterable[Path], *, accept_weak: bool = False) -> Inspecte
                 own.inspector = children.enter_context(Inspector(accept_weak=accept_weak))
             return _inspected(path, own.inspector)
 
-        most = min(_MOST_AT_ONCE, os.cpu_count() or 1, max(1, len(asked)))
-        with ThreadPoolExecutor(most) as threads:
-            done = threads.map(look, [path for path, _ in asked])
-            for (_, named), file in zip(asked, done, strict=True):
-                if named or _concerns_models(file):
-                    kept.append(file)
-                else:
-                    passed_over += 1
-    return InspectedFiles(files=tuple(kept), passed_over=passed_over)
+        most = min(_MOST_AT_ONCE, os.cpu_count() or 1, max(1, len(paths)))
+        threads = ThreadPoolExecutor(most)
+        try:
+            yield from threads.map(look, paths)
+        finally:
+            # Nothing is left to wait for but after Ctrl-C, when nobody wants to.
+            threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _without_models(folder: Path) -> Inspected:
+    """A folder that was asked for and holds nothing to inspect is not clean."""
+    trouble = "nothing was checked: this folder holds no model. Check the path."
+    return Inspected(path=str(folder), inspection=None, trouble=trouble)
 
 
 def _concerns_models(file: Inspected) -> bool:
@@ -97,14 +119,13 @@ def _concerns_models(file: Inspected) -> bool:
     return file.state != "unreadable" or not plain
 
 
-def _files(paths: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
-    """Every file, and whether it was named by itself."""
-    for path in paths:
-        # Not `is_dir`, which raises where the name is longer than a file system allows.
-        if os.path.isdir(path):  # noqa: PTH112
-            yield from ((file, False) for file in _below(path))
-        else:
-            yield path, True
+def _files(path: Path) -> Iterator[Path]:
+    """Give the file itself, or every file below a folder."""
+    # Not `is_dir`, which raises where the name is longer than a file system allows.
+    if os.path.isdir(path):  # noqa: PTH112
+        yield from _below(path)
+    else:
+        yield path
 
 
 def _below(folder: Path) -> Iterator[Path]:
@@ -125,6 +146,8 @@ def _inspected(path: Path, inspector: Inspector) -> Inspected:
         inspection = inspector.inspect(path)
     except CandidateError as error:
         return Inspected(path=str(path), inspection=None, trouble=f"{error}. {error.hint}")
+    except RunDirectoryError as error:  # the machine's fault, and no reason to leave the others
+        return Inspected(path=str(path), inspection=None, trouble=f"{error}. {_AGAIN}")
     trouble = f"{inspection.unreadable.rstrip('.')}. {inspection.hint}".strip()
     return Inspected(
         path=str(path), inspection=inspection, trouble=trouble if inspection.unreadable else ""

@@ -13,20 +13,21 @@ from gatekeeper.records import Artifact, to_dict
 from gatekeeper.report.sarif import document, level_of, result, within
 from gatekeeper.rules import NOT_DECIDED, RULES
 
+_SHOWN = 20  # names on a line
 _NOTHING = "No file was found, so nothing was checked."
 
 
 def tell_inspections(inspected: InspectedFiles, form: str) -> str:
     """Write the result as `text`, `json` or `sarif`."""
     if form == "json":
-        return json.dumps([_as_dict(file) for file in inspected.files], indent=2)
+        return json.dumps(_as_document(inspected), indent=2)
     if form == "sarif":
         return _sarif(inspected)
     lines = [line for file in inspected.files for line in _lines(file)]
     if len(inspected.files) > 1:
         lines.append(_summed(inspected))
     if inspected.passed_over:
-        lines.append(_passed_over(inspected))
+        lines.append(_passed_over(inspected, _SHOWN))
     return "\n".join(lines) or _NOTHING
 
 
@@ -38,14 +39,15 @@ def _summed(inspected: InspectedFiles) -> str:
     return f"{len(states)} inspected: {counts}"
 
 
-def _passed_over(inspected: InspectedFiles) -> str:
-    count = inspected.passed_over
+def _passed_over(inspected: InspectedFiles, most: int) -> str:
+    count, names = inspected.passed_over, inspected.named[:most]
     told = (
         "1 other file is no model, and was"
         if count == 1
         else f"{count} other files are no models, and were"
     )
-    return f"{told} passed over."
+    more = f" and {count - len(names)} more" if count > len(names) else ""
+    return visible(f"{told} passed over: {', '.join(names)}{more}")
 
 
 def _lines(file: Inspected) -> Iterator[str]:
@@ -65,6 +67,14 @@ def _lines(file: Inspected) -> Iterator[str]:
             yield f"           {RULES[finding.rule_id].remedy}"
 
 
+def _as_document(inspected: InspectedFiles) -> dict[str, Any]:
+    return {
+        "exit_code": inspected.exit_code,
+        "files": [_as_dict(file) for file in inspected.files],
+        "passed_over": {"count": inspected.passed_over, "named": list(inspected.named)},
+    }
+
+
 def _as_dict(file: Inspected) -> dict[str, Any]:
     inspection = file.inspection
     return {
@@ -79,7 +89,7 @@ def _as_dict(file: Inspected) -> dict[str, Any]:
 
 def _sarif(inspected: InspectedFiles) -> str:
     results = [one for file in inspected.files for one in _results(file)]
-    notes = [_passed_over(inspected)] if inspected.passed_over else []
+    notes = [_passed_over(inspected, inspected.passed_over)] if inspected.passed_over else []
     if not inspected.files:
         notes.append(_NOTHING)
     counts = {"inspected": len(inspected.files), "passedOver": inspected.passed_over}

@@ -27,8 +27,9 @@ _ALL = (
         id="code-execution",
         title="Loading the file would run code",
         explanation="A pickle inside the file names something that is not on the short list of "
-        "harmless tensor constructors. Ordinary loaders would import and call it. The gate did "
-        "not: the file was not parsed any further.",
+        "harmless tensor constructors, or gives one of numpy's what numpy never writes, which "
+        "corrupts memory. Ordinary loaders would import and call it. The gate did not: the file "
+        "was not parsed any further.",
         remedy="Do not load this file anywhere. Ask its maker for a state dict or .safetensors.",
         severity="critical",
     ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from gatekeeper.candidate.numpy_calls import NUMBER_CLASSES
+
 _BUILTINS = (
     "set", "frozenset", "bytearray", "complex", "slice", "range", "int", "float", "bool", "str",
     "bytes", "list", "dict", "tuple",
@@ -84,9 +86,9 @@ ALLOWED = frozenset(
         *(f"torch.{name}" for name in (*_STORAGES, *_DTYPES, *_UNREAD)),
         *(f"torch.cuda.{name}" for name in _STORAGES),
         *(f"numpy.{core}.{name}" for core in ("core", "_core") for name in _NUMPY),
+        *NUMBER_CLASSES,
     ]
 )
-_NUMPY_TYPES = ("numpy.dtypes.",)
 _KNOWN = ("torch.nn.", "torchvision.models.", "torchvision.ops.")
 # What makes classes; an object of theirs runs what it was given.
 METACLASSES = ("torch.nn.parameter._ParameterMeta", "torch.nn.parameter._BufferMeta")
@@ -100,9 +102,7 @@ JOBLIB = frozenset(
 
 def is_allowed(name: str) -> bool:
     """Tell whether a pickle of weights may name this."""
-    if name in ALLOWED:
-        return True
-    return name.startswith(_NUMPY_TYPES) and name.endswith("DType") and name.count(".") == 2
+    return name in ALLOWED
 
 
 def is_module_name(name: str) -> bool:

@@ -47,7 +47,13 @@ def looker() -> Callable[..., Answer]:
 
     def answer(source: BinaryIO) -> Answer:
         seen = Seen()
-        kind = look(source, seen)
+        ended = told(lambda: {"kind": look(source, seen)}, 0)
+        kind = ended.get("kind", "unreadable")
+        if "kind" not in ended:
+            # A finding outranks an error, also the machine's own.
+            if not seen.findings:
+                return ended
+            seen.unreadable, seen.hint = f"the look broke off: {next(iter(ended.values()))}", ""
         return {
             "kind": kind, "findings": [to_dict(one) for one in seen.findings],
             "unreadable": seen.unreadable, "hint": seen.hint, "members": seen.members,

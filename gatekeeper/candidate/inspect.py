@@ -89,14 +89,26 @@ class Inspector:
                 before = _state(stream)
                 inspection = self.inspect_stream(stream, str(path))
                 if _state(stream) != before:
-                    message = f"{path} changed while it was inspected"
-                    raise CandidateError(message, hint="Inspect a copy that nobody writes to.")
+                    inspection = _changed(inspection)
             except OSError as error:
                 raise _unread(path, error) from None
         return inspection
 
     def inspect_stream(self, stream: BinaryIO, path: str) -> Inspection:
-        """Inspect an open regular file from its beginning."""
+        """Inspect an open regular file from its beginning.
+
+        Raises:
+            RunDirectoryError: the machine failed, such as by having no descriptor left.
+        """
+        try:
+            return self._inspection(stream, path)
+        except OSError as error:
+            # It may still answer, and must not be taken for the answer about the next file.
+            self.__exit__(None, None, None)
+            message = f"the machine failed while {path} was inspected: {error.strerror or error}"
+            raise RunDirectoryError(message) from None
+
+    def _inspection(self, stream: BinaryIO, path: str) -> Inspection:
         size = stream.seek(0, 2)
         protections: tuple[str, ...] = ()
         digest = ""
@@ -208,6 +220,19 @@ def _pieces(stream: BinaryIO, path: Path) -> Iterator[bytes]:
             yield piece
     except OSError as error:
         raise _unread(path, error) from None
+
+
+def _changed(inspection: Inspection) -> Inspection:
+    """Keep what was found, and nothing else.
+
+    Raises:
+        CandidateError: nothing was found.
+    """
+    message = f"{inspection.artifact.path} changed while it was inspected"
+    hint = "Inspect a copy that nobody writes to."
+    if not inspection.findings:
+        raise CandidateError(message, hint=hint)
+    return replace(inspection, unreadable=message, hint=hint)
 
 
 def _unread(path: Path, error: OSError) -> CandidateError:

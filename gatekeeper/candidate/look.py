@@ -21,6 +21,7 @@ from gatekeeper.candidate.archive import (
 from gatekeeper.candidate.graph import hostile, outline
 from gatekeeper.candidate.joblib_file import spelled_out
 from gatekeeper.candidate.kinds import UNREADABLE, kind_of
+from gatekeeper.candidate.partials import PARTIAL
 from gatekeeper.candidate.pickles import (
     Walk,
     foreign_classes,
@@ -278,8 +279,9 @@ def _second_opinion(pickle: bytes, member: str, seen: Seen) -> None:
         warnings.simplefilter("ignore", DeprecationWarning)  # as in `walk`
         result = scanner.scan_pickle_bytes(io.BytesIO(pickle), member, multiple_pickles=False)
     for found in result.globals:
-        if found.safety == scanner.SafetyLevel.Dangerous:
-            name = f"{found.module}.{found.name}"
+        name = f"{found.module}.{found.name}"
+        # Only where what it is given was followed does a pickle with one come here.
+        if found.safety == scanner.SafetyLevel.Dangerous and name != PARTIAL:
             seen.add(
                 "code-execution", "critical", f"picklescan calls {name} an attack", member, None
             )

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol, cast
 
 _BY_CODE = {opcode.code: opcode for opcode in pickletools.opcodes}
+_PLAIN_NUMBER = re.compile(rb"(0|-?[1-9][0-9]{0,18})L?\Z")
 _NUMBER = re.compile(rb"\s*[+-]?[0-9]|\0")
 
 
@@ -83,12 +84,15 @@ def _line(source: Source) -> bytes:
     return source.readline()[:-1]
 
 
-def _number(source: Source) -> None:
-    """Accept what C does, such as hexadecimal; nobody needs the value."""
+def _number(source: Source) -> int | None:
+    """Accept what C does, such as hexadecimal; give the value where savers write it so."""
     line = _line(source)
     if not _NUMBER.match(line):
         message = f"{line[:40]!r} is no number"
         raise ValueError(message)
+    if line in (b"00", b"01"):
+        return line == b"01"
+    return int(line.rstrip(b"L")) if _PLAIN_NUMBER.match(line) else None
 
 
 def _decimal(source: Source) -> int:

@@ -106,24 +106,7 @@ class Quarantine:
 
     def __init__(self, work: str, *, size: int = 0, accept_weak: bool = False) -> None:
         """Start the child; `size` in bytes is what its limits are measured by."""
-        self._ours, theirs = socket.socketpair()
-        words = [str(theirs.fileno()), work, str(size)]
-        try:
-            with theirs:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-I", "-B", str(_CHILD), *words],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    env={"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-                    pass_fds=(theirs.fileno(),),
-                    cwd="/",
-                    start_new_session=True,
-                )
-        except OSError as error:
-            self._ours.close()
-            message = f"the quarantine could not be started: {error.strerror}"
-            raise RunDirectoryError(message, hint="Mend the machine, then add --resume.") from error
+        self._ours, self._process = _started(work, size)
         self._left = b""
         self._until = 0.0
         try:
@@ -239,6 +222,34 @@ class Quarantine:
             return "the quarantine gave no answer"
         reason = f"signal {-code}" if code < 0 else f"exit {code}"
         return f"parsing the file ended the quarantine ({reason})"
+
+
+def _started(work: str, size: int) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+    """Start a child, and give our end of its socket.
+
+    Raises:
+        RunDirectoryError: the machine has no room for another process.
+    """
+    with contextlib.ExitStack() as opened:
+        try:
+            ours, theirs = map(opened.enter_context, socket.socketpair())
+            words = [str(theirs.fileno()), work, str(size)]
+            process = subprocess.Popen(
+                [sys.executable, "-I", "-B", str(_CHILD), *words],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+                pass_fds=(theirs.fileno(),),
+                cwd="/",
+                start_new_session=True,
+            )
+        except OSError as error:
+            message = f"the quarantine could not be started: {error.strerror}"
+            raise RunDirectoryError(message, hint="Mend the machine, then add --resume.") from error
+        theirs.close()
+        opened.pop_all()
+    return ours, process
 
 
 def _refuse(answer: dict[str, Any], protections: tuple[str, ...]) -> None:

@@ -18,8 +18,10 @@ from typing import Any, BinaryIO
 
 from gatekeeper.candidate.allowed import ALLOWED, is_allowed, is_known_module
 from gatekeeper.candidate.archive import Member, content, read_archive
+from gatekeeper.candidate.partials import PARTIAL
 from gatekeeper.candidate.standins import (
     DTYPES,
+    Bound,
     Inert,
     MalformedError,
     Name,
@@ -83,6 +85,8 @@ class _Unpickler(pickle.Unpickler):
             if full not in self.classes:
                 self.classes[full] = part_class(full)
             return self.classes[full]
+        if full == PARTIAL:
+            return Bound
         if not is_allowed(full):
             message = f"{full} is not allowed"
             raise MalformedError(message)

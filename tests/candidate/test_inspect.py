@@ -142,7 +142,7 @@ def test_the_telling_names_kind_digest_finding_and_remedy(tmp_path: Path) -> Non
     told = tell_inspections(inspected, "text")
     for word in ("blocked", "pickle", "23 bytes", "critical: code-execution", "imports os.system"):
         assert word in told
-    (entry,) = json.loads(tell_inspections(inspected, "json"))
+    (entry,) = json.loads(tell_inspections(inspected, "json"))["files"]
     assert entry["state"] == "blocked"
     assert entry["findings"][0]["offset"] == 0
     assert len(entry["artifact"]["sha256"]) == 64
@@ -155,7 +155,7 @@ def test_names_are_told_without_their_control_characters(tmp_path: Path) -> None
     told = tell_inspections(inspected, "text")
     assert "\x1b" not in told
     assert not any(line.startswith("::error::") for line in told.splitlines())
-    assert json.loads(tell_inspections(inspected, "json"))[0]["path"] == str(odd)
+    assert json.loads(tell_inspections(inspected, "json"))["files"][0]["path"] == str(odd)
 
 
 def test_inspecting_imports_no_torch(tmp_path: Path) -> None:

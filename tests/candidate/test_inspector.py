@@ -147,7 +147,7 @@ def test_a_file_that_changes_meanwhile_is_not_clean(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def late(descriptor: int) -> str:
-        model.write_bytes(checkpoint(RUNS))
+        model.write_bytes(checkpoint(b"\x80\x02K\x01."))
         return "0" * 64
 
     monkeypatch.setattr(inspecting, "_sha256", late)

@@ -25,6 +25,7 @@ from gatekeeper.network import walk
 from gatekeeper.records import InputSpec
 
 MEAN = (0.5, 0.4, 0.3)
+node = helper.make_node
 
 
 def answers(path: Path, images: torch.Tensor, batch: int) -> torch.Tensor:
@@ -148,6 +149,26 @@ def test_a_strange_attribute_and_computed_weights_are_named(tmp_path: Path) -> N
     nodes = [helper.make_node("Conv", ["x", "x"], ["y"])]
     with pytest.raises(ConversionError, match="weights are computed"):
         converted(saved(model(nodes, [constant("w", [1.0])]), tmp_path))
+
+
+NAN = {
+    "Equal": [node("Equal", ["x", "x"], ["e"]), node("Cast", ["e"], ["f"], to=1)],
+    "Where": [node("Equal", ["c", "c"], ["e"]), node("Where", ["e", "x", "c"], ["f"])],
+    "Cast": [node("Cast", ["x"], ["e"], to=7), node("Cast", ["e"], ["f"], to=1)],
+    "Cast, which": [node("Cast", ["x"], ["e"], to=9), node("Cast", ["e"], ["f"], to=1)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAN)
+def test_what_tells_nan_apart_on_what_flows_is_refused(name: str, tmp_path: Path) -> None:
+    """A maximum over NaN is a number in onnxruntime and none in torch."""
+    nodes = [*NAN[name], node("MaxPool", ["f"], ["y"], kernel_shape=[2, 2])]
+    path = saved(model(nodes, [constant("c", [1.0])]), tmp_path)
+    with pytest.raises(
+        ConversionError, match=f"at {name.partition(',')[0]}.*could tell NaN apart"
+    ) as told:
+        converted(path)
+    assert "state dict" in told.value.hint
 
 
 @pytest.mark.parametrize("auto_pad", ["SAME_UPPER", "SAME_LOWER", "VALID"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -337,6 +338,36 @@ def test_a_layer_that_lies_is_refused_before_it_is_built(lie: str, tmp_path: Pat
         scanned(saved(network, tmp_path))
     assert "--card" in refused.value.hint
     assert len(str(refused.value)) < 600
+
+
+def large(layers: Callable[[], nn.Module], count: int) -> nn.Sequential:
+    """Let 16 channels grow from 32 to 1,056 places a side, and go through `count` layers."""
+    pads = [nn.ReplicationPad2d(128) for _ in range(4)]
+    ends = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 2)]
+    return nn.Sequential(nn.Conv2d(3, 16, 1), *pads, *(layers() for _ in range(count)), *ends)
+
+
+@pytest.mark.parametrize("count", [60, 1000])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Mish,
+        nn.ReLU,
+        lambda: nn.LocalResponseNorm(5),
+        lambda: nn.MaxPool2d(9, 1, 4),
+        lambda: nn.Conv2d(16, 16, 5, padding=2, groups=16),
+    ],
+    ids=["mish", "relu", "lrn", "pool", "depthwise"],
+)
+def test_many_cheap_layers_on_a_large_image_are_refused_soon(
+    layer: Callable[[], nn.Module], count: int, tmp_path: Path
+) -> None:
+    path = saved(large(layer, count), tmp_path)
+    assert path.stat().st_size < 4 << 20
+    begin = time.monotonic()
+    with pytest.raises(CardError, match="too many"):
+        scanned(path)
+    assert time.monotonic() - begin < 10
 
 
 @pytest.mark.parametrize("tail", [b"}b}b.", b"]b.", b"Nb."])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,18 +11,27 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gatekeeper.candidate.graph.cost import Cost
+from gatekeeper.candidate.cost import Cost
 from gatekeeper.candidate.graph.layers import LAYERS
 from gatekeeper.candidate.graph.network import FLOWS, GraphNetwork, Operation, Step, planned
 from gatekeeper.candidate.graph.numbers import NUMBERS, shape
-from gatekeeper.candidate.graph.ops import FUNCTIONS, PARAMETERS, SAME, SOFTMAX, softmax
+from gatekeeper.candidate.graph.ops import (
+    FUNCTIONS,
+    PARAMETERS,
+    SAME,
+    SOFTMAX,
+    softmax,
+    tells_nan,
+)
 from gatekeeper.candidate.graph.record import Graph, Node
 from gatekeeper.errors import StepError
 
 HINT = "Ask its maker for a state dict or a .safetensors file, and give --card."
 _FREE_BATCH = "Ask its maker for an export whose batch dimension is free, or for a state dict."
 _IMAGES = 2
+_MOST_SECONDS = 8  # of this thread; a large transformer of 8,000 nodes takes three
 _MOST_LITERAL = 1_000
+_FREE_ROOM = 1 << 27  # bytes of constants, beyond twice those of the file
 _KNOWN = {*FUNCTIONS, *LAYERS, *SOFTMAX, *SAME, "Shape"}
 _PLAIN_SOFTMAX = 13  # the opset since which a softmax is over one axis
 
@@ -47,8 +57,12 @@ def convert(
         message = f"the ONNX graph does not convert: no operator {named} is on the gate's list"
         raise ConversionError(message)
     builder = _Builder(graph, nodes, tensors, size)
+    until = time.thread_time() + _MOST_SECONDS
     for node in nodes:
         try:
+            if time.thread_time() > until:
+                message = f"its {len(nodes):,} nodes take more than {_MOST_SECONDS} seconds"
+                raise TimeoutError(message)
             builder.add(node)
         except Exception as error:
             first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
@@ -97,6 +111,7 @@ class _Builder:
         self.slots = {graph.input: 0}
         self.flowing: dict[int, Any] = {0: torch.zeros(_IMAGES, *size, device="meta")}
         self.steps: list[Step] = []
+        self.names = Counter([0])  # of each slot: a second one is by what others take it
         self.built = GraphNetwork()
         self.baked = graph.shape[0]
         self.old = graph.opset < _PLAIN_SOFTMAX
@@ -105,7 +120,7 @@ class _Builder:
         )
         self.cost = Cost()
         # One large constant that many nodes hold would be as many copies.
-        self.room = 4 * sum(tensor.numel() for tensor in tensors.values()) + (1 << 24)
+        self.room = 2 * sum(tensor.nbytes for tensor in tensors.values()) + _FREE_ROOM
 
     def network(self, output: str) -> tuple[nn.Module, tuple[int, ...]]:
         if output not in self.slots:
@@ -129,8 +144,14 @@ class _Builder:
                 self._add_operation(node, which, output)
 
     def _alias(self, name: str, source: str) -> None:
-        held = self.slots if source in self.slots else self.constants
-        held[name] = held[source]  # type: ignore[assignment]
+        if source in self.slots:
+            self._call(name, self.slots[source])
+        else:
+            self.constants[name] = self.constants[source]
+
+    def _call(self, name: str, slot: int) -> None:
+        self.slots[name] = slot
+        self.names[slot] += 1
 
     def _is_layer(self, node: Node) -> bool:
         """Its first input flows, the others are constants; one matrix times another is no layer."""
@@ -151,7 +172,7 @@ class _Builder:
         words = dict(node.attributes)
         for module in LAYERS[node.op](self.flowing[slot], *weights, **words):
             slot = self._put(module, [slot], self._name(node, others[0]))
-        self.slots[node.outputs[0]] = slot
+        self._call(node.outputs[0], slot)
 
     def _joins_bias(self, node: Node) -> bool:
         """A row that is added to a product, and to nothing else, is the linear layer's bias."""
@@ -160,10 +181,10 @@ class _Builder:
         for product, row in (node.inputs, node.inputs[::-1]):
             if product not in self.slots or row not in self.constants or self.uses[product] != 1:
                 continue
-            if list(self.slots.values()).count(self.slots[product]) != 1:
-                continue  # it has a second name, by which others take it
-            step = next((s for s in self.steps if s.gives == self.slots[product]), None)
-            layer = getattr(self.built, step.module) if step else None
+            slot = self.slots[product]
+            if self.names[slot] != 1 or not slot:
+                continue
+            layer = getattr(self.built, self.steps[slot - 1].module)  # slot 0 is the image
             bias = self.constants[row]
             if (
                 isinstance(layer, nn.Linear)
@@ -179,13 +200,20 @@ class _Builder:
     def _add_operation(self, node: Node, which: int, output: str) -> None:
         takes = [self.slots[name] for name in node.inputs if name in self.slots]
         on_numbers = node.op in NUMBERS and bool(takes) and self._all_numbers(node)
+        if takes and not on_numbers and tells_nan(node.op, node.attributes):
+            message = (
+                "by it the network could tell NaN apart, of which onnxruntime and torch differ"
+            )
+            raise ValueError(message)
         function, words = self._function(node, which, numbers=on_numbers)
         given = list(self._given(node, numbers=on_numbers))
         operation = Operation(function, given, words)
         if takes:
-            self.slots[output] = self._put(operation, takes, self._name(node, ""))
+            self._call(output, self._put(operation, takes, self._name(node, "")))
             return
-        self.cost.shown(operation, ())
+        sizes = self.cost.shown(operation, ())
+        if isinstance(sizes, Tensor):
+            self._charge(sizes)
         with torch.no_grad():
             self.constants[output] = torch.as_tensor(operation())
 
@@ -235,11 +263,15 @@ class _Builder:
         return [None, *numbers[1:]] if first and numbers[:1] == [self.baked] else numbers
 
     def _held(self, constant: Tensor) -> Tensor:
-        self.room -= constant.numel()
-        if self.room < 0:
-            message = "its constants are held by too many nodes"
-            raise ValueError(message)
+        self._charge(constant)
         return constant
+
+    def _charge(self, constant: Tensor) -> None:
+        """Count what will be held, before it is made."""
+        self.room -= constant.numel() * constant.element_size()
+        if self.room < 0:
+            message = "its constants, and those computed from them, take too much memory"
+            raise ValueError(message)
 
     def _put(self, module: nn.Module, takes: list[int], name: str) -> int:
         module.eval()

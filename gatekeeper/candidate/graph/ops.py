@@ -6,7 +6,7 @@ ONNX's names: an attribute that is not named here is refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -29,8 +29,9 @@ from gatekeeper.candidate.graph.shaping import (
 )
 from gatekeeper.candidate.graph.windows import average_pool, max_pool
 
-_DTYPES = {1: torch.float32, 6: torch.int32, 7: torch.int64, 9: torch.bool, 10: torch.float16,
-           11: torch.float64}  # fmt: skip
+_FLOAT32, _FLOAT16, _FLOAT64 = 1, 10, 11  # as ONNX numbers them
+_DTYPES = {_FLOAT32: torch.float32, 6: torch.int32, 7: torch.int64, 9: torch.bool,
+           _FLOAT16: torch.float16, _FLOAT64: torch.float64}  # fmt: skip
 _MOST_FILLED = 1 << 22
 
 
@@ -163,5 +164,13 @@ PARAMETERS: dict[str, frozenset[int]] = {
         "ConstantOfShape": (0,),
     }.items()
 }  # fmt: skip
+
+
+def tells_nan(op: str, attributes: Mapping[str, Any]) -> bool:
+    """Tell whether an operator on a flowing tensor makes numbers of whether it is NaN."""
+    floats = (_FLOAT16, _FLOAT32, _FLOAT64)
+    return op in ("Equal", "Where") or (op == "Cast" and attributes.get("to") not in floats)
+
+
 SOFTMAX: dict[str, Callable[..., Tensor]] = {"Softmax": F.softmax, "LogSoftmax": F.log_softmax}
 SAME = frozenset({"Identity", "Dropout"})
