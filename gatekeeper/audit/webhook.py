@@ -20,6 +20,7 @@ SIGNATURE = "X-Gatekeeper-Signature"  # t=SECONDS,v1=HEX of HMAC-SHA256 over `SE
 _MOST_ROWS = 100
 _SECONDS = 10.0  # until a receiver that does not answer is given up
 _TRIES = 3
+PAUSE = 1.0  # seconds before the second try; twice as many before the third
 
 
 def body_of(audit: Audit) -> dict[str, Any]:
@@ -55,7 +56,7 @@ def send(webhook: Webhook, audit: Audit) -> None:
     body = json.dumps(jsonable(body_of(audit)), allow_nan=False).encode()
     secret, told = secret_of(webhook), ""
     for tried in range(_TRIES):
-        time.sleep(tried)  # before another try, not before the first
+        time.sleep(tried * PAUSE)
         headers = {
             "Content-Type": "application/json",
             SIGNATURE: signature(secret, body, int(time.time())),
