@@ -12,10 +12,8 @@ from collections.abc import Mapping, Sequence
 from gatekeeper.assessments import Assessment, Evidence, Kind, Standing
 from gatekeeper.calibration import Calibration, Reference
 from gatekeeper.evidence import BY_CLASS, LEAVING, PAIR, SCREEN_OF, gathered, values_for, weighed
+from gatekeeper.policy import NEEDED
 from gatekeeper.records import ScreenResult
-
-# Without these the score says too little to call a network clean-looking.
-NEEDED = ("trigger-inversion", "maximum-margin")
 
 
 def assess(

@@ -50,7 +50,7 @@ def check_assessment(assessment: Assessment, *, waived: bool) -> Check:
         "clean-looking": "passed", "suspicious": "failed", "inconclusive": "undecided",
     }  # fmt: skip
     outcome = "passed" if waived else outcomes[assessment.outcome]
-    told = f"{len(alike)} of {len(known)} known-clean networks look so"
+    told = f"{len(alike)} of {len(known)} known-clean networks score as high"
     why = f" ({'; '.join(assessment.why_inconclusive)})" if outcome == "undecided" else ""
     waiver = ", waived" if waived else ""
     return Check(

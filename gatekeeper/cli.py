@@ -181,7 +181,10 @@ def policy_check(names: tuple[str, ...]) -> int:
 
     for name in names:
         read = read_policy(name)
-        say(f"{read.name}: well-formed, {len(read.require)} requirements, sha256 {read.sha256}")
+        lines = "1 requirement" if len(read.require) == 1 else f"{len(read.require)} requirements"
+        say(f"{read.name}: well-formed, {lines}, sha256 {read.sha256}")
+        for gap in read.gaps:
+            complain(f"  {read.name}: {gap}")
     return 0
 
 

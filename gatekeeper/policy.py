@@ -27,6 +27,8 @@ SCREENS = (
     "universal-perturbation",
     "hidden-shift",
 )
+NEEDED = ("trigger-inversion", "maximum-margin")  # without these there is no score
+_TRIGGER_LINES = {"recovered_trigger_success", "smallest_trigger_area"}
 _FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
@@ -108,6 +110,20 @@ class Policy(BaseModel):
     waivers: tuple[Waiver, ...] = ()
     path: str
     sha256: str
+
+    @property
+    def gaps(self) -> list[str]:
+        """What a network would pass unseen: for whoever writes a policy, in whole sentences."""
+        told = []
+        scored = set(NEEDED) <= set(self.screen)
+        if not scored:
+            told.append(f"without {' and '.join(NEEDED)} the screens give no score together.")
+        if not scored and not _TRIGGER_LINES & set(self.require):
+            lines = " and ".join(sorted(_TRIGGER_LINES))
+            told.append(f"no score, and no line on {lines}: a backdoored network would pass.")
+        if "clean_accuracy" not in self.require:
+            told.append("no line on clean_accuracy: a network that knows nothing would pass.")
+        return told
 
     @field_validator("screen")
     @classmethod

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_evidence import result, ten
 
-from gatekeeper.assessing import NEEDED, assess
+from gatekeeper.assessing import assess
 from gatekeeper.assessments import Assessment
 from gatekeeper.calibration import ALLOWED, Calibration, rate, read_calibration, threshold
 from gatekeeper.checks import check_assessment
 from gatekeeper.errors import PolicyError
 from gatekeeper.evidence import SCREEN_OF
-from gatekeeper.policy import read_policy, shipped
+from gatekeeper.policy import NEEDED, read_policy, shipped
 from gatekeeper.records import PairArea, ScreenResult
 
 NAMES = tuple("abcdefghij")

@@ -236,3 +236,13 @@ def test_an_arbitrary_name_is_a_policy_or_refused(name: str) -> None:
     except PolicyError:
         return
     assert name in shipped()
+
+
+def test_a_policy_that_would_pass_a_backdoor_says_so(tmp_path: Path) -> None:
+    (tmp_path / "weak.yaml").write_text(
+        "name: weak\nscreen: [neuron-norm]\nrequire: {onnx_top1_agreement: {at_least: 1.0}}\n"
+    )
+    gaps = " ".join(read_policy(str(tmp_path / "weak.yaml")).gaps)
+    assert "a backdoored network would pass" in gaps
+    assert "a network that knows nothing would pass" in gaps
+    assert [read_policy(name).gaps for name in shipped()] == [[] for _ in shipped()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from markupsafe import Markup
@@ -26,7 +27,7 @@ def standing_chart(assessment: Assessment) -> Markup:
     def x(value: float) -> float:
         return across((value - low) / span)
 
-    height = _TOP + 2 * _ROW + 34
+    height = _TOP + 2 * _ROW + 58
     parts = [head(height, "The candidate's score among those of clean and backdoored networks")]
     rows = (
         ("clean networks", known.clean, "accepted"),
@@ -41,11 +42,24 @@ def standing_chart(assessment: Assessment) -> Markup:
             for number, one in enumerate(sorted(scores))
         ]
     bottom = _TOP + 2 * _ROW
+    for tick in _score_ticks(low, high):
+        parts.append(line("grid", x(tick), bottom, x(tick), bottom + 4))
+        parts.append(text("axis", x(tick), bottom + 38, f"{tick:g}", anchor="middle"))
+    parts.append(text("axis", LEFT - 12, bottom + 38, "score", anchor="end"))
     parts.append(line("bound", x(bound), _TOP - 6, x(bound), bottom))
     parts.append(_words(x(bound), bottom + 16, "suspicious from here"))
     parts.append(line("candidate", x(score), 18, x(score), bottom))
     parts.append(_words(x(score), 13, "this candidate"))
     return Markup("".join(parts) + "</svg>")
+
+
+def _score_ticks(low: float, high: float) -> list[float]:
+    """Round numbers from `low` to `high`, about five."""
+    raw = (high - low) / 5 or 1.0
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw)
+    first = math.ceil(low / step)
+    return [step * place for place in range(first, math.floor(high / step) + 1)]
 
 
 def _words(x: float, y: float, words: str) -> str:

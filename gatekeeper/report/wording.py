@@ -23,7 +23,7 @@ _NOT_ACCEPTED = (
 )
 NOTHING_TO_TRY = "no trigger smaller than"  # how the note of such a measure begins
 LABELS = {
-    "screening": "All screens together (known-clean networks that look so)",
+    "screening": "All screens together",
     "clean_accuracy": "Clean accuracy",
     "clean_accuracy_drop": "Accuracy lost (below 0: gained)",
     "worst_class_recall": "Recall of the worst class",
