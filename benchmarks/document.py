@@ -34,6 +34,16 @@ def speed(result: dict[str, Any]) -> list[str]:
     return lines
 
 
+def audit(result: dict[str, Any]) -> list[str]:
+    """The promises, then what they were made of."""
+    lines = scan(result)
+    lines += ["", "| what | versions | seconds | MB at most |", "| --- | --- | --- | --- |"]
+    for row in result["rows"]:
+        versions = row.get("versions", row.get("digests"))
+        lines.append(f"| {row['what']} | {versions} | {row['seconds']} | {row.get('mb', '')} |")
+    return lines
+
+
 def scan(result: dict[str, Any]) -> list[str]:
     """One line per promise."""
     lines = ["| what | measured |", "| --- | --- |"]
@@ -200,6 +210,7 @@ def inspection(result: dict[str, Any]) -> list[str]:
 
 
 TABLES = {
+    "audit": audit,
     "inspect": inspection,
     "screening-time": screening_time,
     "screening": screening,
@@ -212,12 +223,12 @@ TABLES = {
 
 def replaced(page: str, mark: str, text: str) -> str:
     """Give `page` with `text` between `<!-- mark -->` and the next `<!-- end -->`."""
-    opening, end = f"<!-- {mark} -->\n", "\n<!-- end -->"
+    opening, end = f"<!-- {mark} -->\n", "<!-- end -->"
     before, found, rest = page.partition(opening)
     if not found:
         message = f"the page has no place for {mark}"
         raise ValueError(message)
-    return before + opening + text + end + rest.partition(end)[2]
+    return before + opening + text + "\n" + end + rest.partition(end)[2]
 
 
 def written(page: str) -> str:
