@@ -33,6 +33,7 @@ from gatekeeper.candidate.salvage import salvaged
 from gatekeeper.candidate.seen import Seen
 from gatekeeper.candidate.standins import DTYPES, MalformedError, UnsupportedError
 
+_SMALL = 1 << 20  # bytes
 _MOST_PICKLE = 64 << 20  # bytes of one pickle that must be held in memory
 _LEGACY_PICKLES = 5  # magic, protocol, system, object, storage keys; then raw storages
 _MOST_PICKLES = 1000
@@ -42,6 +43,7 @@ _SCRIPT = ("__torch__.", "torch.jit._pickle.")
 
 def look(stream: BinaryIO, seen: Seen) -> str:
     """Look at an open file, note in `seen` what is found, and name its kind."""
+    stream = _at_hand(stream)
     kind = kind_of(stream)
     if kind == "zip":
         kind = _look_at_archive(stream, seen)
@@ -72,6 +74,14 @@ def look(stream: BinaryIO, seen: Seen) -> str:
         reason, hint = UNREADABLE["whole-module"]
         seen.refuse(f"{reason} ({names})", hint)
     return kind
+
+
+def _at_hand(stream: BinaryIO) -> BinaryIO:
+    """Hold a small file in memory: it is gone through many times."""
+    if stream.seek(0, 2) > _SMALL:
+        return stream
+    stream.seek(0)
+    return io.BytesIO(stream.read(_SMALL + 1))
 
 
 def _look_at_joblib(stream: BinaryIO, seen: Seen) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickletools
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -80,55 +81,66 @@ class Machine:
             IndexError, KeyError: the stack or the memo lacks what the opcode needs.
         """
         name = opcode.name
-        if name in _STRINGS:
-            # A long text is no name, and many of them would fill the memory.
-            short = isinstance(argument, str) and len(argument) <= _LONGEST_TEXT
-            self._push(cast(str, argument) if short else None)
-        elif name in ("GLOBAL", "INST"):
-            words = self._pop_to_mark() if name == "INST" else []
-            room, _, leaf = str(argument).partition("\n")
-            found = self._import(room, leaf, position, called=name == "INST")
-            if name == "INST":
-                self.stack[-1] = self._made(found, tuple(words))
-        elif name == "STACK_GLOBAL":
-            attribute, module = self.stack.pop(), self.stack.pop()
-            if isinstance(attribute, str) and isinstance(module, str):
-                self._import(module, attribute, position)
-            else:
-                self._import("", "<computed name>", position)
-        elif name in ("EXT1", "EXT2", "EXT4"):
-            self._import("", f"<extension {argument}>", position)
-        else:
-            self._other(name, opcode, argument)
+        _TAKEN.get(name, Machine._generic)(self, opcode, argument, position)
         # Only now: an opcode that finds nothing on the stack executes nothing.
-        self.executes |= name in _EXECUTING
+        if name in _EXECUTING:
+            self.executes = True
 
-    def _other(self, name: str, opcode: pickletools.OpcodeInfo, argument: object) -> None:
-        if name in ("PUT", "BINPUT", "LONG_BINPUT"):
-            self.memo[cast(int, argument)] = self.stack[-1]
-        elif name == "MEMOIZE":
-            self.memo[len(self.memo)] = self.stack[-1]
-        elif name in ("GET", "BINGET", "LONG_BINGET"):
-            self._push(self.memo[cast(int, argument)])
-        elif name == "DUP":
-            self._push(self.stack[-1])
-        elif name == "MARK":
-            self._push(_MARK)
-        elif name == "POP_MARK":
-            self._pop_to_mark()
-        elif name in ("NEWOBJ", "NEWOBJ_EX", "REDUCE", "OBJ", "BUILD", "SETITEM", "SETITEMS",
-                      "APPEND", "APPENDS", "ADDITEMS"):  # fmt: skip
-            self._apply(name)
-        elif name in _CONSTANTS or name in _WHOLE or name in _BYTES or name in _FLOATS:
-            self._push(_value(name, argument))
-        elif name == "EMPTY_DICT":
-            self._push(Settings())
-        elif name == "BINPERSID":
-            self._push(self._kept())
-        elif name == "TUPLE" or name in _TUPLES:
-            self._push(self._tuple(name))
+    def _text(self, _: pickletools.OpcodeInfo, argument: object, __: int) -> None:
+        # A long text is no name, and many of them would fill the memory.
+        short = isinstance(argument, str) and len(argument) <= _LONGEST_TEXT
+        self._push(cast(str, argument) if short else None)
+
+    def _named(self, opcode: pickletools.OpcodeInfo, argument: object, position: int) -> None:
+        called = opcode.name == "INST"
+        words = self._pop_to_mark() if called else []
+        room, _, leaf = str(argument).partition("\n")
+        found = self._import(room, leaf, position, called=called)
+        if called:
+            self.stack[-1] = self._made(found, tuple(words))
+
+    def _stacked(self, _: pickletools.OpcodeInfo, __: object, position: int) -> None:
+        attribute, module = self.stack.pop(), self.stack.pop()
+        if isinstance(attribute, str) and isinstance(module, str):
+            self._import(module, attribute, position)
         else:
-            self._generic(opcode)
+            self._import("", "<computed name>", position)
+
+    def _extension(self, _: pickletools.OpcodeInfo, argument: object, position: int) -> None:
+        self._import("", f"<extension {argument}>", position)
+
+    def _put(self, _: pickletools.OpcodeInfo, argument: object, __: int) -> None:
+        self.memo[cast(int, argument)] = self.stack[-1]
+
+    def _memoize(self, _: pickletools.OpcodeInfo, __: object, ___: int) -> None:
+        self.memo[len(self.memo)] = self.stack[-1]
+
+    def _get(self, _: pickletools.OpcodeInfo, argument: object, __: int) -> None:
+        self._push(self.memo[cast(int, argument)])
+
+    def _again(self, _: pickletools.OpcodeInfo, __: object, ___: int) -> None:
+        self._push(self.stack[-1])
+
+    def _mark(self, _: pickletools.OpcodeInfo, __: object, ___: int) -> None:
+        self._push(_MARK)
+
+    def _drop(self, _: pickletools.OpcodeInfo, __: object, ___: int) -> None:
+        self._pop_to_mark()
+
+    def _plain(self, opcode: pickletools.OpcodeInfo, argument: object, _: int) -> None:
+        self._push(_value(opcode.name, argument))
+
+    def _settings(self, _: pickletools.OpcodeInfo, __: object, ___: int) -> None:
+        self._push(Settings())
+
+    def _persistent(self, _: pickletools.OpcodeInfo, __: object, ___: int) -> None:
+        self._push(self._kept())
+
+    def _grouped(self, opcode: pickletools.OpcodeInfo, _: object, __: int) -> None:
+        self._push(self._tuple(opcode.name))
+
+    def _applied(self, opcode: pickletools.OpcodeInfo, _: object, __: int) -> None:
+        self._apply(opcode.name)
 
     def _tuple(self, name: str) -> _Value:
         count = _TUPLES.get(name)
@@ -191,7 +203,7 @@ class Machine:
                 maker.uses.add("misused")
         return None
 
-    def _generic(self, opcode: pickletools.OpcodeInfo) -> None:
+    def _generic(self, opcode: pickletools.OpcodeInfo, _: object, __: int) -> None:
         if pickletools.stackslice in opcode.stack_before:
             self._used(self._pop_to_mark(), "passed")
         else:
@@ -257,3 +269,26 @@ def _build(target: _Value, state: _Value) -> None:
 
 def _misused(made_before: Dtype | Array | Partial) -> None:
     cast(Global, made_before.maker).uses.add("misused")
+
+
+_Take = Callable[[Machine, pickletools.OpcodeInfo, object, int], None]
+_GROUPS: tuple[tuple[Iterable[str], _Take], ...] = (
+    (_STRINGS, Machine._text),
+    (("GLOBAL", "INST"), Machine._named),
+    (("STACK_GLOBAL",), Machine._stacked),
+    (("EXT1", "EXT2", "EXT4"), Machine._extension),
+    (("PUT", "BINPUT", "LONG_BINPUT"), Machine._put),
+    (("MEMOIZE",), Machine._memoize),
+    (("GET", "BINGET", "LONG_BINGET"), Machine._get),
+    (("DUP",), Machine._again),
+    (("MARK",), Machine._mark),
+    (("POP_MARK",), Machine._drop),
+    (("NEWOBJ", "NEWOBJ_EX", "REDUCE", "OBJ", "BUILD"), Machine._applied),
+    (("SETITEM", "SETITEMS", "APPEND", "APPENDS", "ADDITEMS"), Machine._applied),
+    ((*_CONSTANTS, *_WHOLE, *_BYTES, *_FLOATS), Machine._plain),
+    (("EMPTY_DICT",), Machine._settings),
+    (("BINPERSID",), Machine._persistent),
+    (("TUPLE", *_TUPLES), Machine._grouped),
+)
+# What stands nowhere here only takes from the stack and gives to it.
+_TAKEN: dict[str, _Take] = {name: take for names, take in _GROUPS for name in names}

@@ -9,10 +9,10 @@ from __future__ import annotations
 import codecs
 import pickletools
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, cast
 
-_BY_CODE = {opcode.code: opcode for opcode in pickletools.opcodes}
 _PLAIN_NUMBER = re.compile(rb"(0|-?[1-9][0-9]{0,18})L?\Z")
 _NUMBER = re.compile(rb"\s*[+-]?[0-9]|\0")
 
@@ -50,38 +50,39 @@ def opcodes(source: Source) -> Iterator[tuple[pickletools.OpcodeInfo, object, in
         FrameError: the opcodes cannot be told from those of another reading.
         ValueError: what stands there is no opcode, or its argument is cut off or malformed.
     """
-    frame_end = 0
+    frame_end, here = 0, source.tell()
     while True:
-        place = source.tell()
-        code = source.read(1).decode("latin-1")
-        opcode = _BY_CODE.get(code)
-        if opcode is None:
-            what = f"{code!r} is no opcode" if code else "the end is missing"
+        place, code = here, source.read(1)
+        known = _BY_CODE.get(code)
+        if known is None:
+            what = f"{code.decode('latin-1')!r} is no opcode" if code else "the end is missing"
             message = f"{what}, at byte {place}"
             raise ValueError(message)
-        argument, trouble = _argument(opcode, source)
+        opcode, reader, frames = known
+        argument, trouble = None, None
+        if reader is not None:
+            try:
+                argument = reader(source)
+            except ValueError as error:
+                trouble = error
         here = source.tell()
-        if place < frame_end < here or (here < frame_end and opcode.name in ("FRAME", "STOP")):
+        if place < frame_end and (frame_end < here or (frames and here < frame_end)):
             raise FrameError(place)
         if trouble is not None:
             raise trouble
-        if opcode.name == "FRAME":
-            frame_end = here + cast(int, argument)
         yield opcode, argument, place
-        if opcode.name == "STOP":
-            return
-
-
-def _argument(opcode: pickletools.OpcodeInfo, source: Source) -> tuple[object, ValueError | None]:
-    reader: Any = _READERS.get(opcode.name) or (opcode.arg and opcode.arg.reader)
-    try:
-        return reader(source) if reader else None, None
-    except ValueError as error:
-        return None, error
+        if frames:
+            if code == _STOP:
+                return
+            frame_end = here + cast(int, argument)
 
 
 def _line(source: Source) -> bytes:
-    return source.readline()[:-1]
+    line = source.readline()
+    if not line.endswith(b"\n"):
+        message = "a line without end"
+        raise ValueError(message)
+    return line[:-1]
 
 
 def _number(source: Source) -> int | None:
@@ -108,7 +109,10 @@ def _quoted(source: Source) -> str:
     if len(line) < 2 or line[:1] != line[-1:] or line[:1] not in (b"'", b'"'):
         message = "a text without quotes"
         raise ValueError(message)
-    return codecs.escape_decode(line[1:-1])[0].decode("latin-1")
+    with warnings.catch_warnings():
+        # Bytes that only look like an escape are undone as well.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return codecs.escape_decode(line[1:-1])[0].decode("latin-1")
 
 
 def _import(source: Source) -> str:
@@ -120,3 +124,13 @@ _READERS: dict[str, Callable[[Source], object]] = {
     "INT": _number, "LONG": _number, "FLOAT": _float, "PUT": _decimal, "GET": _decimal,
     "STRING": _quoted, "GLOBAL": _import, "INST": _import,
 }  # fmt: skip
+_STOP = b"."
+# By its byte: the opcode, what reads its argument, and whether frames begin or end with it.
+_BY_CODE: dict[bytes, tuple[pickletools.OpcodeInfo, Callable[[Any], object] | None, bool]] = {
+    opcode.code.encode("latin-1"): (
+        opcode,
+        _READERS.get(opcode.name) or (opcode.arg.reader if opcode.arg else None),
+        opcode.name in ("FRAME", "STOP"),
+    )
+    for opcode in pickletools.opcodes
+}
