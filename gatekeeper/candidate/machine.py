@@ -4,63 +4,38 @@ from __future__ import annotations
 
 import pickletools
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import cast
 
+from gatekeeper.candidate.machine_values import (
+    BYTES,
+    CONSTANTS,
+    FLOATS,
+    MARK,
+    WHOLE,
+    Global,
+    LimitError,
+    Value,
+    encoded,
+    misuse,
+    set_up,
+    value_of,
+)
 from gatekeeper.candidate.numpy_calls import (
-    NOTHING,
-    Array,
-    Dtype,
-    Nothing,
     OddCallError,
     is_followed,
     made,
-    set_state,
 )
-from gatekeeper.candidate.partials import PARTIAL, Kept, Partial, Settings, bound, check_state
+from gatekeeper.candidate.partials import PARTIAL, Kept, Partial, Settings, bound
 
 _MOST_STACK = 200_000
 _MOST_GLOBALS = 10_000
-_LONGEST_TEXT, _LONGEST_TUPLE, _KEPT_BYTES = 1000, 64, 16
-_LARGEST = 1 << 63
+_LONGEST_TEXT, _LONGEST_TUPLE = 1000, 64
 _EXECUTING = frozenset({"REDUCE", "OBJ", "INST", "NEWOBJ", "NEWOBJ_EX", "BUILD"})
 _STRINGS = frozenset(
     {"STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE",
      "BINUNICODE8"}
 )  # fmt: skip
-_BYTES = frozenset({"SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8"})
-_WHOLE = frozenset({"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4"})
-_FLOATS = frozenset({"FLOAT", "BINFLOAT"})
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-
-
-@dataclass
-class Global:
-    """A name that the stream imports, where it stands, and how it is used."""
-
-    name: str
-    offset: int  # bytes from the start of the stream
-    uses: set[str] = field(default_factory=set)  # created|called|overwritten|passed|misused
-    dotted: bool = False  # an attribute of an attribute of its module
-
-
-class LimitError(Exception):
-    """A bound of ours ends the walk, where another reader would go on."""
-
-
-class _Mark:
-    """The stack's own marker."""
-
-
-_MARK = _Mark()
-# None is what is not followed. Bytes are cut short: nobody needs more than their beginning.
-_Value = (
-    Global | str | int | float | bytes | tuple[Any, ...] | Dtype | Array | Settings | Kept | Partial
-    | Nothing | _Mark | None
-)  # fmt: skip
-_CONSTANTS: dict[str, _Value] = {
-    "NONE": NOTHING, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": (),
-}  # fmt: skip
 
 
 class Machine:
@@ -68,8 +43,8 @@ class Machine:
 
     def __init__(self) -> None:
         """Begin with nothing on the stack."""
-        self.stack: list[_Value] = []
-        self.memo: dict[int, _Value] = {}
+        self.stack: list[Value] = []
+        self.memo: dict[int, Value] = {}
         self.globals: list[Global] = []
         self.executes = False
 
@@ -122,13 +97,13 @@ class Machine:
         self._push(self.stack[-1])
 
     def _mark(self, _: pickletools.OpcodeInfo, __: object, ___: int) -> None:
-        self._push(_MARK)
+        self._push(MARK)
 
     def _drop(self, _: pickletools.OpcodeInfo, __: object, ___: int) -> None:
         self._pop_to_mark()
 
     def _plain(self, opcode: pickletools.OpcodeInfo, argument: object, _: int) -> None:
-        self._push(_value(opcode.name, argument))
+        self._push(value_of(opcode.name, argument))
 
     def _settings(self, _: pickletools.OpcodeInfo, __: object, ___: int) -> None:
         self._push(Settings())
@@ -142,7 +117,7 @@ class Machine:
     def _applied(self, opcode: pickletools.OpcodeInfo, _: object, __: int) -> None:
         self._apply(opcode.name)
 
-    def _tuple(self, name: str) -> _Value:
+    def _tuple(self, name: str) -> Value:
         count = _TUPLES.get(name)
         items = self._pop_to_mark() if count is None else [self.stack.pop() for _ in range(count)]
         self._used(items, "passed")
@@ -150,12 +125,12 @@ class Machine:
             return None
         return tuple(items if count is None else items[::-1])
 
-    def _kept(self) -> _Value:
+    def _kept(self) -> Value:
         """Follow a class of torch that a legacy file keeps with its source."""
         told = self.stack.pop()
         self._used([told], "passed")
         module = isinstance(told, tuple) and len(told) > 1 and told[0] == "module"
-        return Kept(cast(tuple[_Value, ...], told)[1]) if module else None
+        return Kept(cast(tuple[Value, ...], told)[1]) if module else None
 
     def _apply(self, name: str) -> None:
         """Note what is done to a global: created from, called, or written into."""
@@ -178,22 +153,22 @@ class Machine:
             self._used(self.stack[-1:], "overwritten")
             target = self.stack[-1] if self.stack else None
             if name == "BUILD":
-                _build(target, given[0])
+                set_up(target, given[0])
             elif isinstance(target, Settings):
                 items = given if name == "SETITEMS" else given[::-1]
                 if not target.put(cast(list[object], items)):
                     for owner in target.owners:
-                        _misused(owner)
+                        misuse(owner)
 
-    def _made(self, maker: _Value, words: _Value) -> _Value:
+    def _made(self, maker: Value, words: Value) -> Value:
         """Give what a call makes, where what is done to that counts, too."""
         if isinstance(maker, Partial):
-            _misused(maker)
+            misuse(maker)
         if not isinstance(maker, Global):
             return None
         if maker.name == "_codecs.encode":  # how bytes are written before protocol 3
             latin = isinstance(words, tuple) and len(words) == 2 and words[1] == "latin1"
-            return _encoded(cast(tuple[_Value, ...], words)[0]) if latin else None
+            return encoded(cast(tuple[Value, ...], words)[0]) if latin else None
         if is_followed(maker.name) or maker.name == PARTIAL:
             try:
                 if maker.name == PARTIAL:
@@ -224,51 +199,22 @@ class Machine:
         self._push(found)
         return found
 
-    def _used(self, values: list[_Value], how: str) -> None:
+    def _used(self, values: list[Value], how: str) -> None:
         for value in values:
             if isinstance(value, Global):
                 value.uses.add(how)
 
-    def _push(self, value: _Value) -> None:
+    def _push(self, value: Value) -> None:
         if len(self.stack) >= _MOST_STACK:
             message = f"a stack of {_MOST_STACK:,}"
             raise LimitError(message)
         self.stack.append(value)
 
-    def _pop_to_mark(self) -> list[_Value]:
-        items: list[_Value] = []
-        while (value := self.stack.pop()) is not _MARK:
+    def _pop_to_mark(self) -> list[Value]:
+        items: list[Value] = []
+        while (value := self.stack.pop()) is not MARK:
             items.append(value)
         return items[::-1]
-
-
-def _value(name: str, argument: object) -> _Value:
-    if name in _CONSTANTS:
-        return _CONSTANTS[name]
-    if name in _WHOLE:
-        known = isinstance(argument, int) and abs(argument) < _LARGEST
-        return cast(int, argument) if known else None
-    if name in _FLOATS:
-        return cast(float, argument)
-    return bytes(cast(bytes, argument)[:_KEPT_BYTES])
-
-
-def _encoded(text: _Value) -> bytes:
-    return text[:_KEPT_BYTES].encode("latin-1", "replace") if isinstance(text, str) else b"?" * 16
-
-
-def _build(target: _Value, state: _Value) -> None:
-    try:
-        if isinstance(target, (Dtype, Array)):
-            set_state(target, state)
-        elif isinstance(target, Partial):
-            check_state(target, state)
-    except OddCallError:
-        _misused(cast(Dtype | Array | Partial, target))
-
-
-def _misused(made_before: Dtype | Array | Partial) -> None:
-    cast(Global, made_before.maker).uses.add("misused")
 
 
 _Take = Callable[[Machine, pickletools.OpcodeInfo, object, int], None]
@@ -285,7 +231,7 @@ _GROUPS: tuple[tuple[Iterable[str], _Take], ...] = (
     (("POP_MARK",), Machine._drop),
     (("NEWOBJ", "NEWOBJ_EX", "REDUCE", "OBJ", "BUILD"), Machine._applied),
     (("SETITEM", "SETITEMS", "APPEND", "APPENDS", "ADDITEMS"), Machine._applied),
-    ((*_CONSTANTS, *_WHOLE, *_BYTES, *_FLOATS), Machine._plain),
+    ((*CONSTANTS, *WHOLE, *BYTES, *FLOATS), Machine._plain),
     (("EMPTY_DICT",), Machine._settings),
     (("BINPERSID",), Machine._persistent),
     (("TUPLE", *_TUPLES), Machine._grouped),

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from gatekeeper.candidate.allowed import JOBLIB, METACLASSES, is_allowed, is_module_name
-from gatekeeper.candidate.machine import Global, LimitError, Machine
+from gatekeeper.candidate.machine import Machine
+from gatekeeper.candidate.machine_values import Global, LimitError
 from gatekeeper.candidate.opcodes import FrameError, Source, opcodes
 from gatekeeper.candidate.partials import PARTIAL
 
