@@ -39,7 +39,7 @@ class Global:
 
     name: str
     offset: int  # bytes from the start of the stream
-    uses: set[str] = field(default_factory=set)  # created|called|overwritten|passed|misused
+    uses: set[str] = field(default_factory=set)  # created|called|overwritten|passed|misused|objects
     dotted: bool = False  # an attribute of an attribute of its module
 
 
@@ -186,7 +186,10 @@ class Machine:
             try:
                 if maker.name == PARTIAL:
                     return bound(maker, words)
-                return made(maker.name, maker, words)
+                value = made(maker.name, maker, words)
+                if isinstance(value, Dtype) and value.objects:
+                    maker.uses.add("objects")
+                return value
             except OddCallError:
                 maker.uses.add("misused")
         return None
