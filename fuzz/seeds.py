@@ -10,6 +10,8 @@ import zipfile
 from collections import OrderedDict
 from pathlib import Path
 
+import numpy as np
+
 ROOT = Path(__file__).resolve().parent.parent
 LEGACY = (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", b"\x80\x02M\xe9\x03.")
 _STORAGE = (
@@ -76,7 +78,87 @@ def documents() -> list[bytes]:
     return [card, *(path.read_bytes() for path in sorted((ROOT / "policies").glob("*.yaml")))]
 
 
+def arrays() -> list[bytes]:
+    """Numbers of several kinds, orders and shapes, stored and deflated, and one of objects."""
+    found = []
+    kinds = {
+        "a": np.arange(6, dtype="<f4").reshape(2, 3), "b": np.ones((2, 2), ">f8", order="F"),
+        "c": np.zeros((0, 3), "i1"), "d": np.array(True), "e": np.array([1, 2], "<u2"),
+    }  # fmt: skip
+    for save in (np.savez, np.savez_compressed):
+        out = io.BytesIO()
+        save(out, **kinds)
+        found.append(out.getvalue())
+    out = io.BytesIO()
+    np.savez(out, o=np.array([{}, None], dtype=object))
+    return [*found, out.getvalue()]
+
+
+def _field(number: int, content: bytes | int) -> bytes:
+    """One field of a protobuf message: a number, or bytes with their length."""
+    if isinstance(content, int):
+        return _varint(number << 3) + _varint(content)
+    return _varint(number << 3 | 2) + _varint(len(content)) + content
+
+
+def _varint(number: int) -> bytes:
+    first = bytes([number & 127 | (128 if number > 127 else 0)])
+    return first + (_varint(number >> 7) if number > 127 else b"")
+
+
+def _node(kind: bytes, takes: list[bytes], gives: bytes, *attributes: bytes) -> bytes:
+    names = b"".join(_field(1, name) for name in takes) + _field(2, gives)
+    return _field(1, names + _field(4, kind) + b"".join(_field(5, one) for one in attributes))
+
+
+def graphs() -> list[bytes]:
+    """A convolution with its head, a constant, and data that lies outside."""
+    dims = [_field(1, length) for length in (1, 1, 2, 2)]
+    shape = b"".join(_field(1, one) for one in dims)
+    image = _field(11, _field(1, b"x") + _field(2, _field(1, _field(1, 1) + _field(2, shape))))
+    weight = b"".join(_field(1, n) for n in (4, 2)) + _field(2, 1) + _field(8, b"w")
+    held = _field(5, weight + _field(9, bytes(32)))
+    outside = _field(13, _field(1, b"location") + _field(2, b"../w")) + _field(14, 1)
+    pads = _field(1, b"axis") + _field(20, 2) + _field(3, 1)
+    nodes = _node(b"Flatten", [b"x"], b"f", pads) + _node(b"MatMul", [b"f", b"w"], b"y")
+    strange = _node(b"PythonOp", [b"x"], b"y")
+    given = image + _field(12, _field(1, b"y"))
+    opset = _field(8, _field(2, 18))
+    bodies = (nodes + held + given, nodes + _field(5, weight + outside) + given, strange + given)
+    return [_field(1, 8) + _field(7, body) + opset for body in bodies]
+
+
+def _text(value: str) -> bytes:
+    return b"X" + struct.pack("<I", len(value)) + value.encode()
+
+
+def _layer(kind: str, **rooms: bytes) -> bytes:
+    room, _, name = kind.rpartition(".")
+    state = b"".join(_text(key) + value for key, value in rooms.items())
+    return f"c{room}\n{name}\n)\x81".encode("latin-1") + b"}(" + state + b"ub"
+
+
+def modules() -> list[bytes]:
+    """A Sequential of layers, a wrapped one, and one with a hook, a partial and a setting."""
+    tensor = STATE[STATE.index(b"ctorch._utils") : -2]
+    empty, held = b"}", b"}" + _text("weight") + tensor + b"s"
+    common = {"training": b"\x88", "_buffers": empty, "_modules": empty}
+    norm = b"ctorch.nn.modules.normalization\nLayerNorm\n"
+    partial = b"cfunctools\npartial\n" + norm + b"\x85R(" + norm + b")}" + _text("eps")
+    linear = _layer("torch.nn.modules.linear.Linear", **common, _parameters=held,
+                    in_features=b"K\x02", out_features=b"K\x01")  # fmt: skip
+    odd = _layer("torch.nn.modules.activation.ReLU", **common, _parameters=empty,
+                 norm=partial + b"G>\xb0\xc6\xf7\xa0\xb5\xed\x8dsNtb", inplace=b"\x89",
+                 _forward_hooks=b"}")  # fmt: skip
+    children = b"}(" + _text("0") + linear + _text("1") + odd + b"u"
+    root = _layer("torch.nn.modules.container.Sequential", training=b"\x89", _parameters=empty,
+                  _buffers=empty, _modules=children)  # fmt: skip
+    wrapped = _layer("torch.nn.parallel.data_parallel.DataParallel", training=b"\x89",
+                     _modules=b"}" + _text("module") + root + b"s")  # fmt: skip
+    return [b"\x80\x02" + one + b"." for one in (root, wrapped, b"}" + _text("net") + root + b"s")]
+
+
 SEEDS = {
     "pickles": pickles, "archives": archives, "legacy": legacy, "headers": headers,
-    "documents": documents,
+    "documents": documents, "arrays": arrays, "graphs": graphs, "modules": modules,
 }  # fmt: skip

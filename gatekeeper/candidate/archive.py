@@ -58,7 +58,7 @@ def read_archive(stream: BinaryIO) -> Archive:
         ArchiveError: no end record, cut in half, far too many members, or a bomb.
     """
     size = stream.seek(0, 2)
-    astray = _check_directory(stream, size)
+    counted, astray = _check_directory(stream, size)
     try:
         infos = zipfile.ZipFile(stream).infolist()
     except (zipfile.BadZipFile, ValueError, OSError, struct.error, NotImplementedError) as error:
@@ -80,6 +80,9 @@ def read_archive(stream: BinaryIO) -> Archive:
     trailing = _trailing(stream, size)
     if trailing:
         odd.append(f"{trailing} bytes stand after the archive")
+    if counted != (len(infos), len(infos)):
+        # Torch's own reader goes by this number, others by the directory's length.
+        odd.append(f"its end counts {max(counted)} members, its directory has {len(infos)}")
     odd += astray
     kept = tuple(member for member in members if member is not None)
     return Archive(members=kept, odd=tuple(odd), hostile=tuple(hostile))
@@ -120,8 +123,10 @@ def is_whole(stream: BinaryIO, member: Member) -> bool:
     return (size, crc) == (member.size, member.crc)
 
 
-def _check_directory(stream: BinaryIO, size: int) -> list[str]:
+def _check_directory(stream: BinaryIO, size: int) -> tuple[tuple[int, int], list[str]]:
     """Refuse a directory that is too long to read; tell of one that is not all readers' own.
+
+    Gives how many members it counts, on this disk and in all, and what is odd.
 
     They go to it by an offset, or by its length from its end: where the two differ, one file holds
     two archives.
@@ -133,11 +138,11 @@ def _check_directory(stream: BinaryIO, size: int) -> list[str]:
     if place < 0 or len(tail) - place < _END.size:
         message = "the zip archive has no end record (cut in half?)"
         raise ArchiveError(message)
-    declared, length, offset, comment = _END.unpack_from(tail, place)[4:8]
+    here, declared, length, offset, comment = _END.unpack_from(tail, place)[3:8]
     end = led = size - len(tail) + place
     # Where there is one, it stands before its locator, which stands here.
     if tail[place - 20 : place - 16] == b"PK\x06\x07" and place >= 76:
-        declared, length, offset = struct.unpack_from("<3Q", tail, place - 76 + 32)
+        here, declared, length, offset = struct.unpack_from("<4Q", tail, place - 76 + 24)
         end, led = end - 76, struct.unpack_from("<Q", tail, place - 20 + 8)[0]
     if declared > MOST_MEMBERS or length > _MOST_DIRECTORY:
         message = (
@@ -150,7 +155,7 @@ def _check_directory(stream: BinaryIO, size: int) -> list[str]:
         odd.append("its directory is not where its end says")
     if comment:
         odd.append(f"a comment of {comment} bytes stands at its end")
-    return odd
+    return (here, declared), odd
 
 
 def _check_sizes(infos: list[zipfile.ZipInfo], size: int) -> None:

@@ -25,6 +25,7 @@ from typing import Any, BinaryIO
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from gatekeeper.candidate import confinement
+from gatekeeper.candidate.duties import LOOK, RUN
 
 Answer = dict[str, Any]
 # A machine that is too small or broken says nothing about the candidate.
@@ -33,7 +34,6 @@ _MACHINE = frozenset(
     | {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
 )
 _QUESTION = 65_536  # bytes
-LOOK, RUN = "look", "run"
 _MOST_STRUCTURE = 3 << 20  # bytes
 
 
@@ -153,11 +153,11 @@ def told(work: Callable[[], Answer], size: int) -> Answer:
 def serve(channel: socket.socket, work: Callable[..., Answer], size: int) -> None:
     """Answer one question after another until there are no more."""
     while True:
-        question, descriptors, _, _ = socket.recv_fds(channel, _QUESTION, 2)
+        question, descriptors, _, _ = socket.recv_fds(channel, _QUESTION, 3)
         if not question:
             return
         given = json.loads(question)
-        modes = ("rb", "wb")[: len(descriptors)]
+        modes = ("rb", "wb", "rb")[: len(descriptors)]
         files = [os.fdopen(one, mode) for one, mode in zip(descriptors, modes, strict=True)]
         answer = told(lambda: work(*files, **given), size)  # noqa: B023 - called at once
         for file in files:

@@ -17,8 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, cast, get_args
 
+from gatekeeper.candidate.duties import LOOK
 from gatekeeper.candidate.kinds import UNREADABLE
-from gatekeeper.candidate.quarantine import LOOK, Quarantine, QuarantineError
+from gatekeeper.candidate.quarantine import Quarantine, QuarantineError
 from gatekeeper.errors import CandidateError, RunDirectoryError
 from gatekeeper.records import Artifact, Finding, Severity
 from gatekeeper.rules import RULES

@@ -122,7 +122,7 @@ def _look_at_array(
     except npy.NpyError as error:
         seen.refuse(f"{where} cannot be read: {error}", UNREADABLE["npy"][1])
         place, objects = error.start, error.objects
-    _walk_all(stream, seen, name, start=start + place, end=end, certain=objects)
+    _walk_all(stream, seen, name, start=start + place, end=end, certain=objects, objects=objects)
 
 
 def _look_at_graph(stream: BinaryIO, seen: Seen) -> None:
@@ -228,6 +228,7 @@ def _walk_all(
     certain: bool = True,
     most: int = _MOST_PICKLES,
     script: bool = False,
+    objects: bool = False,
 ) -> None:
     """Walk pickle after pickle; where it may be no pickle at all, only what executes counts."""
     here = f"member {member!r}" if member else "the pickle"
@@ -247,7 +248,12 @@ def _walk_all(
             if walked.broken and certain:
                 seen.refuse(f"{here} is {walked.broken}")
             rule = "code-execution" if certain or not member else "hidden-pickle"
-            _judge(stream, walked, seen, rule, member, start=start, begin=begin, script=script)
+            # What holds arrays of objects by its kind is never accepted, and need be no attack.
+            kept = objects or any(found.name in JOBLIB for found in walked.globals)
+            _judge(
+                stream, walked, seen, rule, member, start=start, begin=begin, script=script,
+                objects=kept,
+            )  # fmt: skip
         if walked.broken:
             return
         start = walked.end
@@ -261,11 +267,11 @@ def _runs(walked: Walk) -> bool:
 
 def _judge(
     stream: BinaryIO, walked: Walk, seen: Seen, rule: str, member: str, *,
-    start: int, begin: int, script: bool,
+    start: int, begin: int, script: bool, objects: bool,
 ) -> None:  # fmt: skip
     """Turn what one pickle would do into findings, with offsets from the member's beginning."""
     before = len(seen.findings)
-    for suspicion in suspicions(walked):
+    for suspicion in suspicions(walked, objects=objects):
         if not (script and suspicion.name.startswith(_SCRIPT)):
             message = f"the pickle {suspicion.how} {suspicion.name}"
             seen.add(rule, "critical", message, member, start - begin + suspicion.offset)

@@ -173,7 +173,10 @@ class Machine:
             try:
                 if maker.name == PARTIAL:
                     return bound(maker, words)
-                return made(maker.name, maker, words)
+                value = made(maker.name, maker, words)
+                if isinstance(value, Dtype) and value.objects:
+                    maker.uses.add("objects")
+                return value
             except OddCallError:
                 maker.uses.add("misused")
         return None

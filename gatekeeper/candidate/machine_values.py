@@ -28,7 +28,7 @@ class Global:
 
     name: str
     offset: int  # bytes from the start of the stream
-    uses: set[str] = field(default_factory=set)  # created|called|overwritten|passed|misused
+    uses: set[str] = field(default_factory=set)  # created|called|overwritten|passed|misused|objects
     dotted: bool = False  # an attribute of an attribute of its module
 
 

@@ -10,7 +10,13 @@ from dataclasses import replace
 from typing import Any
 
 from gatekeeper.candidate.standins import MalformedError, Part, TensorView, UnsupportedError
-from gatekeeper.candidate.structure import MOST_DEPTH, MOST_LAYERS, Layer, is_plain
+from gatekeeper.candidate.structure import (
+    LONGEST_KIND,
+    MOST_DEPTH,
+    MOST_LAYERS,
+    Layer,
+    is_plain,
+)
 
 _WRAPPERS = ("torch.nn.parallel.data_parallel.DataParallel",)
 # What every module keeps, and what is read apart from its settings.
@@ -48,6 +54,9 @@ class Flattened(dict[str, TensorView]):
             raise MalformedError(message)
         if len(self.layers) >= MOST_LAYERS or len(above) > MOST_DEPTH:
             message = f"the network has more than {MOST_LAYERS:,} layers or {MOST_DEPTH} levels"
+            raise UnsupportedError(message)
+        if not part.kind.isprintable() or len(part.kind) > LONGEST_KIND:
+            message = f"a layer is of the class {part.kind[:80]!r}"
             raise UnsupportedError(message)
         prefix = f"{path}." if path else ""
         _refuse_shadows(part, path)

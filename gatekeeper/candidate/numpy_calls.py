@@ -36,10 +36,11 @@ NOTHING = Nothing()
 
 @dataclass(frozen=True, eq=False)
 class Dtype:
-    """A type of numbers or of text that was made."""
+    """A type of numbers, text or objects that was made."""
 
     maker: object  # the name that made it
     sizes: tuple[int, int, int]  # bytes of an element, alignment and flags, as its state has them
+    objects: bool = False
 
 
 @dataclass(eq=False)
@@ -106,6 +107,8 @@ def _dtype(maker: object, given: tuple[object, ...]) -> Dtype:
         if text := _TEXT.match(name):
             count = int(text[2])
             return Dtype(maker, (4 * count, 4, 8) if text[1] == "U" else (count, 1, 0))
+        if name in ("O", "O8"):
+            return Dtype(maker, (-1, -1, 63), objects=True)
     raise OddCallError
 
 
@@ -124,7 +127,11 @@ def _is_row(value: object, length: int) -> TypeGuard[tuple[object, ...]]:
 
 
 def _begins_with_dtype(given: tuple[object, ...]) -> bool:
-    return 1 <= len(given) <= 2 and isinstance(given[0], Dtype)
+    return 1 <= len(given) <= 2 and _is_plain(given[0])
+
+
+def _is_plain(dtype: object) -> bool:
+    return isinstance(dtype, Dtype) and not dtype.objects
 
 
 def _is_empty_array(given: tuple[object, ...]) -> bool:
@@ -133,7 +140,7 @@ def _is_empty_array(given: tuple[object, ...]) -> bool:
 
 
 def _is_over_bytes(given: tuple[object, ...]) -> bool:
-    over = len(given) in (4, 5) and isinstance(given[0], bytes) and isinstance(given[1], Dtype)
+    over = len(given) in (4, 5) and isinstance(given[0], bytes) and _is_plain(given[1])
     return over and _is_shape(given[2]) and all(_is_shape(axes) for axes in given[4:])
 
 

@@ -124,8 +124,13 @@ def walk(stream: BinaryIO, most: int = MOST_OPCODES, end: int | None = None) -> 
     )
 
 
-def suspicions(walked: Walk) -> Iterator[Suspicion]:
-    """Name each global that is not allowed or is misused, but for the modules of a network."""
+def suspicions(walked: Walk, *, objects: bool = False) -> Iterator[Suspicion]:
+    """Name each global that is not allowed or is misused, but for the modules of a network.
+
+    Args:
+        walked: one pickle.
+        objects: whether it is of an array of objects, so that such a type belongs there.
+    """
     modular = any(is_module_name(g.name) and "created" in g.uses for g in walked.globals)
     for found in walked.globals:
         if "overwritten" in found.uses:
@@ -136,6 +141,8 @@ def suspicions(walked: Walk) -> Iterator[Suspicion]:
             yield Suspicion(name=found.name, offset=found.offset, how="imports")
         elif "misused" in found.uses:
             yield Suspicion(name=found.name, offset=found.offset, how="gives odd arguments to")
+        elif "objects" in found.uses and not objects:
+            yield Suspicion(name=found.name, offset=found.offset, how="asks for objects of")
 
 
 def _is_module_part(found: Global, *, modular: bool) -> bool:

@@ -35,7 +35,6 @@ _START = 60.0  # seconds until a child is ready
 _SECONDS = 6.0
 _BYTES_PER_SECOND = 50 << 20
 _ANSWER = 16 << 20  # bytes: a graph of many nodes is long
-LOOK, RUN = "look", "run"
 _NEEDED = ("own process", "no inherited descriptors", "resource limits")
 _NO_FILES = ("no file can be opened (Landlock)", "no system call beyond its work (seccomp)")
 
@@ -136,7 +135,7 @@ class Quarantine:
         return self.answer()
 
     def send(self, given: Mapping[str, Any], *files: BinaryIO) -> None:
-        """Send descriptors of `files`, the first to be read, the second to be written.
+        """Send descriptors of `files`, the first to be read, the second written, the third read.
 
         Raises:
             QuarantineError: the child takes no question any more.

@@ -13,6 +13,7 @@ MOST_LAYERS = 3000
 MOST_DEPTH = 32
 _MOST_NAMES = 200  # of settings and tensors of one layer
 _LONGEST_NAME, _LONGEST_TEXT, _LONGEST_LIST = 100, 40, 8
+LONGEST_KIND = 200
 _LARGEST = 1 << 53  # whole numbers that every reader of JSON agrees on
 
 
@@ -87,7 +88,7 @@ def read_structure(document: Any) -> list[Layer]:
 def _layer(entry: Any) -> Layer:
     fields: list[Any] = entry if isinstance(entry, list) and len(entry) == 6 else [None] * 6
     path, kind, values, *lists = fields
-    named = _is_name(path, MOST_DEPTH * (_LONGEST_NAME + 1)) and _is_name(kind, 2 * _LONGEST_NAME)
+    named = _is_name(path, MOST_DEPTH * (_LONGEST_NAME + 1)) and _is_name(kind, LONGEST_KIND)
     if not named or not isinstance(values, dict) or not all(isinstance(x, list) for x in lists):
         message = "a layer has no path, class and settings"
         raise StructureError(message)

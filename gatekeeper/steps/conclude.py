@@ -87,7 +87,7 @@ def _record(work: Workshop) -> GateRecord:
             accept_hardened=work.policy.accept_hardened,
         ),
         card=work.card.model_dump(mode="json"),
-        data=work.data.record if work.has_weights and work.data else None,
+        data=work.data.record if work.data else None,
         findings=judged.findings,
         screens={
             name: from_dict(ScreenResult, result) for name, result in screened["screens"].items()

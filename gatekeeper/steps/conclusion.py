@@ -31,7 +31,7 @@ def judgement(work: Workshop) -> Judgement:
         findings=findings(work),
         assessment=assessment(work),
         verification=verification(work),
-        samples=len(work.data.verify) if work.has_weights and work.data else 0,
+        samples=len(work.data.verify) if work.data else 0,
         class_counts=_class_counts(work),
         skipped=skipped(work),
         errors=[error for _, error in _notes(work, "errors")],
@@ -85,7 +85,7 @@ def _notes(work: Workshop, kind: str) -> list[tuple[str, str]]:
 
 
 def _class_counts(work: Workshop) -> dict[str, int]:
-    if not work.has_weights or work.data is None:
+    if work.data is None:
         return {}
     images = work.data.verify
     counts = images.labels.bincount(minlength=len(images.classes)).tolist()

@@ -7,8 +7,7 @@ from pathlib import Path
 from threading import Thread
 from typing import BinaryIO
 
-from gatekeeper.candidate.extraction import Extraction, extract
-from gatekeeper.candidate.graph.convert import HINT, ConversionError
+from gatekeeper.candidate.extraction import extract
 from gatekeeper.candidate.graph.parity import prove
 from gatekeeper.candidate.inspect import Inspection, Inspector, private_copy
 from gatekeeper.candidate.loading import non_finite
@@ -19,7 +18,10 @@ from gatekeeper.records import Artifact, Finding, to_dict
 from gatekeeper.rules import BLOCKING
 from gatekeeper.steps.workshop import GRAPH, STRUCTURE, WEIGHTS, Workshop
 
-_NOT_SEEN = "Nothing but the finiteness of its weights was looked at, nor was its accuracy measured"
+_NOT_SEEN = (
+    "Only the finiteness of the ONNX file's weights was looked at: no unit was, no trigger was "
+    "sought, nor was its accuracy measured."
+)
 
 
 def read(work: Workshop) -> list[str]:
@@ -40,7 +42,7 @@ def read(work: Workshop) -> list[str]:
         findings, protections = _parse(work, stream, inspection)
         if work.room.file(WEIGHTS).exists():
             findings = (*findings, *non_finite(work.room.file(WEIGHTS)))
-        loadable = _loadable(work, stream)
+        loadable = _loadable(work, stream, inspection.artifact.kind)
     return _write(work, inspection.artifact, findings, protections, loadable=loadable)
 
 
@@ -52,10 +54,12 @@ def _parse(
     if any(finding.severity in BLOCKING for finding in findings):
         work.notes.skipped.append("The file was not parsed: a static finding forbids it.")
         return findings, inspection.protections
+    kind = inspection.artifact.kind
     if inspection.unreadable:
         work.notes.errors.append(_line(inspection.unreadable, inspection.hint))
-        return findings, inspection.protections
-    kind = inspection.artifact.kind
+        # A graph that the gate does not convert may hold weights that it can look at.
+        if kind != "onnx":
+            return findings, inspection.protections
     try:
         with work.room.writing(WEIGHTS) as partial:
             extraction = extract(
@@ -68,33 +72,26 @@ def _parse(
         )
         return (*findings, blocked), error.protections
     except QuarantineError as error:
-        work.notes.errors.append(_line(str(error), error.hint))
+        if not inspection.unreadable:
+            work.notes.errors.append(_line(str(error), error.hint))
         return findings, error.protections
     if extraction.structure is not None:
         work.room.write_json(STRUCTURE, to_json(extraction.structure))
-    if kind == "onnx":
-        _keep_graph(work, extraction)
+    if extraction.graph is not None and not inspection.unreadable:
+        work.room.write_json(GRAPH, extraction.graph)
+    elif kind == "onnx":
+        work.notes.skipped.append(_NOT_SEEN)
     return findings, extraction.protections
 
 
-def _keep_graph(work: Workshop, extraction: Extraction) -> None:
-    """Write the graph down, or say why there is none."""
-    if extraction.graph is not None:
-        work.room.write_json(GRAPH, extraction.graph)
-        return
-    message = f"the ONNX graph does not convert: {extraction.no_graph}. {_NOT_SEEN}"
-    work.notes.errors.append(_line(message, HINT))
-
-
-def _loadable(work: Workshop, stream: BinaryIO) -> bool:
+def _loadable(work: Workshop, stream: BinaryIO, kind: str) -> bool:
     """Tell whether the tensors fit an architecture that we know, or a graph that is proved."""
-    if not work.room.file(WEIGHTS).exists():
-        return False
     onnx = work.room.file(GRAPH).exists()
+    # Tensors of a graph that is none may fit a network that they are not of.
+    if not work.room.file(WEIGHTS).exists() or onnx != (kind == "onnx"):
+        return False
     try:
         return _proved(work, stream) if onnx else bool(work.candidate.classes)
-    except ConversionError as error:
-        work.notes.errors.append(_line(f"{error}. {_NOT_SEEN}", error.hint))
     except StepError as error:
         work.notes.errors.append(_line(str(error), error.hint))
     return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -30,10 +31,7 @@ NOT_RUN = ScreenResult(score=None, outcome="not-run")
 def screen(work: Workshop) -> list[str]:
     """Write `findings.json` and, where there are clean images, what inversion recovered."""
     if not work.has_weights:
-        work.room.write_json(
-            "findings.json", {"findings": [], "screens": {}, "assessment": None, "norms": []}
-        )
-        work.notes.skipped.append("Screening: the candidate's weights were not read.")
+        work.room.write_json("findings.json", _without_network(work))
         return ["findings.json"]
     model = work.candidate
     screens: dict[str, ScreenResult] = {}
@@ -64,10 +62,7 @@ def screen(work: Workshop) -> list[str]:
         "screens": {name: to_dict(result) for name, result in screens.items()},
         "assessment": to_dict(assessment) if assessment is not None else None,
         "attribution": to_dict(attribution) if attribution is not None else None,
-        "norms": [
-            {"layer": layer.name, "kind": layer.kind, "before": unit_norms(model, layer).tolist()}
-            for layer in layers(model)
-        ],
+        "norms": _norms(model),
         "architecture": model.architecture,
         "input": to_dict(model.input),
         "num_classes": len(model.classes),
@@ -77,6 +72,39 @@ def screen(work: Workshop) -> list[str]:
         content["at_chance"] = True
     work.room.write_json("findings.json", content)
     return files
+
+
+def _without_network(work: Workshop) -> dict[str, Any]:
+    """Screen the layers of a graph that does not convert, by those screens that need no more."""
+    model = work.layers_alone
+    if model is None:
+        work.notes.skipped.append("Screening: the candidate's weights were not read.")
+        return {"findings": [], "screens": {}, "assessment": None, "norms": []}
+    screens: dict[str, ScreenResult] = {}
+    findings: list[Finding] = []
+    for name in work.policy.screen:
+        screens[name] = NOT_RUN
+        if name in UNIT_SCREENS:
+            screens[name], found = _run(work, name, partial(UNIT_SCREENS[name](), model))
+            findings.extend(found)
+    left = ", ".join(name for name, result in screens.items() if result is NOT_RUN)
+    if left:
+        work.notes.skipped.append(f"Screens that need a network, not its layers alone: {left}.")
+    return {
+        "findings": [to_dict(finding) for finding in findings],
+        "screens": {name: to_dict(result) for name, result in screens.items()},
+        "assessment": None,
+        "norms": _norms(model),
+        "architecture": model.architecture,
+        "parameters": sum(weight.numel() for weight in model.network.parameters()),
+    }
+
+
+def _norms(model: Model) -> list[dict[str, Any]]:
+    return [
+        {"layer": layer.name, "kind": layer.kind, "before": unit_norms(model, layer).tolist()}
+        for layer in layers(model)
+    ]
 
 
 def _at_chance(work: Workshop, observation: Observation) -> bool:

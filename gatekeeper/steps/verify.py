@@ -7,6 +7,7 @@ from gatekeeper.inversion import unfitted
 from gatekeeper.model import Images, Model
 from gatekeeper.records import Measure, Subject, TriggerRecord, Verification, to_dict
 from gatekeeper.report.schema import from_dict
+from gatekeeper.steps import foreign
 from gatekeeper.steps.aftermath import aftermath
 from gatekeeper.steps.attribution import followed, most_telling
 from gatekeeper.steps.conclusion import assessment
@@ -26,9 +27,14 @@ _ENOUGH = 50  # images that no trigger was fitted on, to measure by
 def verify(work: Workshop) -> list[str]:
     """Write `verification.json`: the measures before and after, and the recovered triggers."""
     data = work.data if work.has_weights else None
+    if data is None and (before := foreign.measured(work)) is not None:
+        found = to_dict(Verification(before=before, after=None))
+        work.room.write_json(
+            "verification.json", {"verification": found, "triggers": [], "attribution": None}
+        )
+        return ["verification.json"]
     if data is None:
-        why = "no clean images; give --data DIR." if work.has_weights else "no weights were read."
-        work.notes.errors.append(f"Nothing was verified: {why}")
+        work.notes.errors.append(f"Nothing was verified: {_why_not(work)}")
         work.room.write_json(
             "verification.json", {"verification": None, "triggers": [], "attribution": None}
         )
@@ -70,6 +76,16 @@ def verify(work: Workshop) -> list[str]:
     }
     work.room.write_json("verification.json", content)
     return files
+
+
+def _why_not(work: Workshop) -> str:
+    if work.has_weights:
+        return "no clean images; give --data DIR."
+    if work.graph_input is None:
+        return "no weights were read."
+    if work.data is None:
+        return "the ONNX graph does not convert, nor was its accuracy measured; give --data DIR."
+    return "the ONNX graph does not convert, and onnxruntime did not answer."
 
 
 def _attribution(

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from gatekeeper.calibration import Calibration, read_calibration
-from gatekeeper.candidate.graph.load import load_graph
+from gatekeeper.candidate.graph.load import input_of, load_graph, load_loose
 from gatekeeper.candidate.loading import load
 from gatekeeper.candidate.structure import Layer, StructureError, read_structure
 from gatekeeper.card import EMPTY, Card, beside, read_card
@@ -21,7 +21,7 @@ from gatekeeper.errors import CardError, DataError, RunDirectoryError, StepError
 from gatekeeper.job import Job
 from gatekeeper.model import Images, Model
 from gatekeeper.policy import Policy, read_policy
-from gatekeeper.records import DataRecord
+from gatekeeper.records import DataRecord, InputSpec
 from gatekeeper.rundir import RunDirectory, sha256_file
 
 WEIGHTS, GRAPH = "weights.safetensors", "graph.json"
@@ -97,6 +97,22 @@ class Workshop:
         bound = self.policy.require.get("smallest_trigger_area")
         return DEFAULT_TRIGGER_AREA if bound is None or bound.at_least is None else bound.at_least
 
+    @cached_property
+    def graph_input(self) -> tuple[InputSpec, int | None] | None:
+        """What an ONNX graph that does not convert is fed, and how many images at once."""
+        if self.has_weights or not self.room.file(GRAPH).exists():
+            return None
+        try:
+            return input_of(self.room.file(GRAPH), self.card)
+        except CardError:
+            return None  # the read step told it
+
+    @property
+    def _input(self) -> InputSpec | None:
+        if self.has_weights:
+            return self.candidate.input
+        return self.graph_input[0] if self.graph_input else None
+
     @property
     def has_weights(self) -> bool:
         """Tell whether the candidate could be read and its architecture is known."""
@@ -111,7 +127,7 @@ class Workshop:
     @property
     def data_digest(self) -> str | None:
         """Digest of the clean images, where the run can use any."""
-        return self.data.record.sha256 if self.has_weights and self.data else None
+        return self.data.record.sha256 if self.data else None
 
     def check(self) -> None:
         """Refuse what can be seen to be wrong before any foreign byte is read.
@@ -133,25 +149,27 @@ class Workshop:
 
     @cached_property
     def data(self) -> CleanData | None:
-        """The clean images, split once by seed; None where none were given.
+        """The clean images, split once by seed; None where none were given, or nothing answers.
 
         Raises:
             DataError: they cannot be read or do not fit the network's head.
         """
         if self.job.data is None:
             return None
-        model = self.candidate
-        images, digest = read_images(self.job.data, model.input, classes=self.card.classes)
-        if len(images.classes) != len(model.classes):
+        spec = self._input
+        if spec is None:
+            return None
+        images, digest = read_images(self.job.data, spec, classes=self.card.classes)
+        if self.has_weights and len(images.classes) != len(self.candidate.classes):
             message = (
                 f"{self.job.data} has {len(images.classes)} classes, "
-                f"the network has {len(model.classes)}"
+                f"the network has {len(self.candidate.classes)}"
             )
             raise DataError(message, hint="Give one folder per class of the network.")
         purify, verify = split(images, seed=self.seed_for("split"), first=PURIFY_SHARE)
         if self.job.verify_data is not None:
             purify = images
-            verify, second = read_images(self.job.verify_data, model.input, classes=images.classes)
+            verify, second = read_images(self.job.verify_data, spec, classes=images.classes)
             digest = hashlib.sha256(f"{digest}:{second}".encode()).hexdigest()
         fresh = without(verify, purify)
         if not len(fresh):
@@ -194,6 +212,14 @@ class Workshop:
             StepError: nobody said what architecture it is, and none fits.
         """
         return self.load(WEIGHTS)
+
+    @cached_property
+    def layers_alone(self) -> Model | None:
+        """The layers of an ONNX graph that does not convert; None where there are none."""
+        graph, weights = self.room.file(GRAPH), self.room.file(WEIGHTS)
+        if self.has_weights or not graph.exists() or not weights.exists():
+            return None
+        return load_loose(graph, weights, self.card, classes=self._folder_classes())
 
     def load(self, name: str) -> Model:
         """Load the weights in the run's file `name` into the candidate's architecture."""

@@ -68,6 +68,26 @@ def measure(
     }
 
 
+def accuracies(
+    images: Images, predictions: Tensor, *, min_samples_per_class: int
+) -> dict[str, Measure]:
+    """Measure what answers alone tell, where there is no network to look into.
+
+    Args:
+        images: held-out images.
+        predictions: (N,) classes on the CPU.
+        min_samples_per_class: classes with fewer images are named and not compared.
+    """
+    labels = images.labels.cpu()
+    right = predictions == labels
+    worst = _worst_class(images.classes, labels, right, right, min_samples_per_class)
+    return {
+        "clean_accuracy": share("clean_accuracy", int(right.sum()), len(labels)),
+        **_recalls(images.classes, labels, right),
+        "worst_class_recall": worst["worst_class_recall"],
+    }
+
+
 def agreement(parity: Parity) -> Measure:
     """How often the exported network and torch name the same class."""
     agreed = round(parity.top1_agreement * parity.samples)

@@ -136,3 +136,15 @@ FILL = b"(K\x01K\x01\x85h\x00\x89C\x04\0\0\0\0tb"
 def test_an_array_that_numpy_would_not_write_is_blocked(program: bytes, name: str) -> None:
     assert misused(REBUILT + FILL + b".") == []
     assert [found.rpartition(".")[2] for found in misused(program + b".")] == [name]
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_an_array_of_objects_is_blocked_but_where_it_belongs(protocol: int) -> None:
+    pickled = pickle.dumps(np.array([{}, None], dtype=object), protocol)
+    assert misused(pickled) == ["numpy.dtype"]
+    assert not list(suspicions(walk(io.BytesIO(pickled)), objects=True))
+    raw = REBUILT.replace(text("f4"), text("O8")) + FILL + b"."
+    assert list(suspicions(walk(io.BytesIO(raw)), objects=True))  # its flags are those of floats
+    scalar = DTYPE + text("O8") + b"\x89\x88\x87R\x940"
+    scalar += stack_global("numpy.core.multiarray", "scalar") + b"h\x00C\x08AAAAAAAA\x86R."
+    assert list(suspicions(walk(io.BytesIO(scalar)), objects=True))

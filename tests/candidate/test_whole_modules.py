@@ -20,7 +20,7 @@ from torchvision import models
 from gatekeeper.candidate.extraction import Extraction, extract
 from gatekeeper.candidate.inspect import inspect
 from gatekeeper.candidate.loading import load
-from gatekeeper.candidate.quarantine import MalformedTensorError
+from gatekeeper.candidate.quarantine import MalformedTensorError, QuarantineError
 from gatekeeper.card import Card, CardInput
 from gatekeeper.errors import CandidateError, CardError
 from gatekeeper.model import Model
@@ -400,3 +400,13 @@ def test_a_pickled_network_beside_the_weights_is_no_way_around(tmp_path: Path) -
     pickle.Pickler(out, protocol=2).dump(nn.ReLU())
     (tmp_path / "model.pt").write_bytes(checkpoint(HARMLESS, **{"more.pkl": out.getvalue()}))
     assert "whole network" in inspect(tmp_path / "model.pt").unreadable
+
+
+@pytest.mark.parametrize("name", ["ReL\0.U", "L" * 300, "Re\x1b[2JLU"])
+def test_a_class_of_no_name_is_undecided_by_the_child_itself(name: str, tmp_path: Path) -> None:
+    layer = b"\x80\x02ctorch.nn.modules.activation\n" + name.encode() + b"\n)\x81}b."
+    (tmp_path / "m.pt").write_bytes(checkpoint(layer))
+    with (tmp_path / "m.pt").open("rb") as stream, pytest.raises(QuarantineError) as told:
+        extract(stream, "torch-zip", tmp_path / "out")
+    assert "a layer is of the class" in str(told.value)
+    assert "damaged" not in str(told.value)

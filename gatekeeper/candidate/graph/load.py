@@ -8,6 +8,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 
 from gatekeeper.candidate.graph.convert import ConversionError, convert, ends_in_softmax
+from gatekeeper.candidate.graph.loose import loose_layers
 from gatekeeper.candidate.graph.record import Graph, read_graph
 from gatekeeper.card import Card
 from gatekeeper.errors import CardError
@@ -54,6 +55,36 @@ def load_graph(
         architecture=_ARCHITECTURE,
         output="probabilities" if ends_in_softmax(known) else card.output,
     )
+
+
+def load_loose(
+    graph: Path, weights: Path, card: Card, *, classes: tuple[str, ...] | None = None
+) -> Model | None:
+    """Give the layers of a graph that does not convert, for screens that need weights alone.
+
+    The last of them counts as the head, unless card or folder know another number of classes.
+    None where no layer has its weights in the file.
+    """
+    known = read_graph(json.loads(graph.read_text(encoding="utf-8")))
+    network = loose_layers(known, load_file(weights))
+    found = list(network.parameters())
+    if not found:
+        return None
+    names = card.classes or classes or tuple(map(str, range(card.num_classes or len(found[-1]))))
+    channels, height, width = (length or 1 for length in known.shape[1:])
+    spec = InputSpec(size=(channels, height, width), mean=(0.0,) * channels, std=(1.0,) * channels)
+    return Model(network=network, input=spec, classes=names, architecture=_ARCHITECTURE)
+
+
+def input_of(graph: Path, card: Card) -> tuple[InputSpec, int | None]:
+    """Tell what a graph is fed, and how many images at once; None where that is free.
+
+    Raises:
+        CandidateError: the graph is none.
+        CardError: its size is free and no card tells it, or the card tells another.
+    """
+    known = read_graph(json.loads(graph.read_text(encoding="utf-8")))
+    return _spec(known, card), known.shape[0]
 
 
 def _spec(graph: Graph, card: Card) -> InputSpec:

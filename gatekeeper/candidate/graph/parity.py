@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
-from typing import Any, BinaryIO, TypeGuard
+from typing import BinaryIO
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from gatekeeper.candidate.graph.asking import ask
 from gatekeeper.candidate.graph.convert import ConversionError
 from gatekeeper.candidate.graph.noise import random_images
-from gatekeeper.candidate.quarantine import RUN, Quarantine, QuarantineError
 
 _IMAGES, _LARGE = 4, 2
 _LARGE_PLACES = 128 * 128
 _MOST_PLACES = 1 << 25  # of all images together
-_MOST_ANSWERS = 1 << 26  # bytes
 # Two libraries add in another order: shares of how far a row's answers lie apart, and of the
 # largest, below which single precision sees nothing.
 _OF_SPREAD, _OF_SIZE = 1e-3, 1e-5
@@ -54,7 +52,7 @@ def prove(
     if math.prod(shape) > _MOST_PLACES:
         raise _differ(f"{count} images of size {size} are too much to show")
     # First the child, whose time and memory are bounded: what it cannot do is not tried here.
-    theirs, protections = _ask(stream, shape, batch or count, accept_weak=accept_weak)
+    theirs, protections = ask(stream, shape, batch or count, accept_weak=accept_weak)
     with torch.inference_mode():
         own = network(torch.from_numpy(random_images(shape))).float()
     if theirs.shape != own.shape:
@@ -72,36 +70,3 @@ def prove(
 def _differ(how: str) -> ConversionError:
     message = f"the network that the ONNX graph became is not proved to be the same: {how}"
     return ConversionError(message)
-
-
-def _ask(
-    stream: BinaryIO, shape: list[int], batch: int, *, accept_weak: bool
-) -> tuple[Tensor, tuple[str, ...]]:
-    """Let the child answer.
-
-    Raises:
-        ConversionError: onnxruntime cannot load or run the graph within bounds.
-    """
-    size = os.fstat(stream.fileno()).st_size
-    try:
-        with (
-            Quarantine(RUN, size=size, accept_weak=accept_weak) as child,
-            os.fdopen(os.memfd_create("answers"), "w+b") as out,
-        ):
-            answer = child.ask({"shape": shape, "batch": batch}, stream, out)
-            told = os.pread(out.fileno(), _MOST_ANSWERS, 0)
-    except QuarantineError as error:
-        message = f"onnxruntime cannot run the ONNX graph: {error}"
-        raise ConversionError(message) from error
-    sizes = answer.get("shape")
-    if not _is_table(sizes) or len(told) != 4 * sizes[0] * sizes[1]:
-        raise _differ("onnxruntime gives no row of numbers for each image")
-    return torch.frombuffer(bytearray(told), dtype=torch.float32).view(sizes), child.protections
-
-
-def _is_table(sizes: Any) -> TypeGuard[list[int]]:
-    return (
-        isinstance(sizes, list)
-        and len(sizes) == 2
-        and all(type(length) is int and length > 0 for length in sizes)
-    )

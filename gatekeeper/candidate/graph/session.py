@@ -1,4 +1,4 @@
-"""Lets onnxruntime answer to random images: only in a quarantine child of its own.
+"""Lets onnxruntime answer to images: only in a quarantine child of its own.
 
 No library of operators is loaded, no optimiser rewrites the graph, and no tensor outside of the
 file could be read: by the time the graph is loaded, nothing can be opened.
@@ -35,8 +35,10 @@ def stay_alone() -> None:
         sys.exit(1)
 
 
-def run(source: BinaryIO, out: BinaryIO, shape: list[int], batch: int) -> dict[str, Any]:
-    """Write the answers to random images of `shape`, `batch` at a time, as 32-bit floats."""
+def run(
+    source: BinaryIO, out: BinaryIO, given: BinaryIO | None = None, *, shape: list[int], batch: int
+) -> dict[str, Any]:
+    """Write the answers to `given` images of `shape`, or random ones, as 32-bit floats."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -46,6 +48,8 @@ def run(source: BinaryIO, out: BinaryIO, shape: list[int], batch: int) -> dict[s
         source.read(), sess_options=options, providers=["CPUExecutionProvider"]
     )
     name, images = session.get_inputs()[0].name, random_images(shape)
+    if given is not None:
+        images = np.frombuffer(given.read(), "<f4").reshape(shape)
     told = np.concatenate(
         [
             np.asarray(session.run(None, {name: images[start : start + batch]})[0], "<f4")
