@@ -21,6 +21,7 @@ from gatekeeper.candidate.machine_values import (
     value_of,
 )
 from gatekeeper.candidate.numpy_calls import (
+    Dtype,
     OddCallError,
     is_followed,
     made,
