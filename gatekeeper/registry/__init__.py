@@ -24,6 +24,7 @@ from gatekeeper.registry.redaction import redacted
 
 __all__ = ["Outcome", "Registry", "Version", "open_registry"]
 
+_HINT = "Give a folder, mlflow:URI, or s3://BUCKET/PREFIX."
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -47,6 +48,8 @@ def open_registry(
     if approve_alias is not None or log_hardened:
         message = f"{visible(redacted(address))} has no aliases and takes no hardened versions"
         raise UsageError(message, hint="Only MLflow does: leave these settings out.")
+    if not address:
+        raise UsageError("an empty address names no registry", hint=_HINT)
     if not _SCHEME.match(address):
         return FolderRegistry(Path(address))
     if address.lower().startswith("file://"):

@@ -7,7 +7,8 @@ from typing import Any
 from gatekeeper.registry.interface import Outcome
 
 VERDICT = "gatekeeper.verdict"
-SOURCE_VERSION = "gatekeeper.source_version"
+SOURCE_VERSION = "gatekeeper.source_version"  # of a hardened one: what it was made from
+HARDENED_VERSION = "gatekeeper.hardened_version"  # of its source: where it is
 HARDENED_SHA256 = "gatekeeper.hardened_sha256"
 
 

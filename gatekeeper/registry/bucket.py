@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gatekeeper.errors import RegistryError
+from gatekeeper.foreign_text import visible
 from gatekeeper.registry.bucket_faults import opened, told
 from gatekeeper.registry.interface import Outcome, Version
 from gatekeeper.registry.landing import landing
@@ -34,7 +35,7 @@ class BucketRegistry:
         Raises:
             UsageError: nothing here can read such an address.
         """
-        self.address = redacted(address).rstrip("/")
+        self.address = visible(redacted(address)).rstrip("/")
         self._store, self._root = opened(address)
 
     def versions(self) -> Iterator[Version]:

@@ -21,10 +21,10 @@ _PASSING = frozenset(
     | {getattr(errno, "EREMOTEIO", errno.EIO)}
 )
 _S3_SETTINGS = {
-    # A dead store is told within half a minute: three rounds of two tries of five seconds.
-    "config_kwargs": {"connect_timeout": 5, "read_timeout": 30, "retries": {"max_attempts": 1}},
+    # A dead store is told within half a minute: s3fs and botocore each try twice to connect.
+    "config_kwargs": {"connect_timeout": 5, "read_timeout": 15, "retries": {"max_attempts": 1}},
 }
-_S3_ROUNDS = 3
+_S3_ROUNDS = 2
 
 
 def opened(address: str) -> tuple[Any, str]:
@@ -38,6 +38,9 @@ def opened(address: str) -> tuple[Any, str]:
     except ImportError:
         raise _lacking("s3", "fsspec is not installed") from None
     scheme = address.partition("://")[0].lower()
+    if "::" in address:
+        message = f"{redacted(address)} chains two addresses"
+        raise UsageError(message, hint="Name the bucket alone.")
     settings = _S3_SETTINGS if scheme in {"s3", "s3a"} else {}
     try:
         store, root = url_to_fs(

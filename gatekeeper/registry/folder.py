@@ -12,6 +12,7 @@ from gatekeeper.foreign_text import visible
 from gatekeeper.registry.contents import contents
 from gatekeeper.registry.interface import Outcome, Version
 from gatekeeper.registry.names import is_plain, shown
+from gatekeeper.registry.redaction import in_one_line
 
 _LOOSE = "lies outside any version: move it to MODEL/VERSION/"
 _LINK = "is a link, and links are not followed: put the folder itself there"
@@ -27,7 +28,7 @@ class FolderRegistry:
             UsageError: there is no such folder.
         """
         if not os.path.isdir(root):  # noqa: PTH112 - raises for no name, however odd
-            message = f"there is no folder {visible(str(root))}"
+            message = f"there is no folder {in_one_line(root)}"
             raise UsageError(message, hint="Name the folder that holds MODEL/VERSION/ folders.")
         self.address = visible(str(root))
         self._root = str(root.resolve())

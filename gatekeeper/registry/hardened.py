@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from gatekeeper.registry.approval import HARDENED_SHA256, SOURCE_VERSION
@@ -13,23 +14,23 @@ _EXPERIMENT = "gatekeeper"
 _FOLDER = "hardened"
 
 
-def is_due(known: dict[str, str], outcome: Outcome) -> bool:
-    """Tell whether a version's hardened artifact belongs in the registry.
+def due(known: dict[str, str], outcome: Outcome) -> Path | None:
+    """Give the artifact that belongs in the registry; None where none does.
 
     What was logged here once is audited like any other version, but not hardened again.
     """
-    if outcome.decision != "hardened" or not outcome.accepted or outcome.hardened is None:
-        return False
+    if outcome.decision != "hardened" or not outcome.accepted:
+        return None
     ours = known.get(HARDENED_SHA256) == outcome.artifact_sha256.removeprefix("sha256:")
-    return not (SOURCE_VERSION in known and ours)
+    return None if SOURCE_VERSION in known and ours else outcome.hardened
 
 
-def logged(client: Any, name: str, number: str, outcome: Outcome) -> str:
-    """Log the hardened artifact, unless it was before, and give its version number."""
-    assert outcome.hardened is not None
-    with outcome.hardened.open("rb") as stream:
+def logged(client: Any, name: str, number: str, file: Path, report: str) -> str:
+    """Log a hardened artifact, unless it was before; give the number of the version it is."""
+    with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return _known(client, name, number, digest) or _log(client, name, number, outcome, digest)
+    known = _known(client, name, number, digest)
+    return known or _log(client, name, number, file, {"report": report, "digest": digest})
 
 
 def _known(client: Any, name: str, number: str, digest: str) -> str:
@@ -43,7 +44,7 @@ def _known(client: Any, name: str, number: str, digest: str) -> str:
     return str(max(numbers)) if numbers else ""
 
 
-def _log(client: Any, name: str, number: str, outcome: Outcome, digest: str) -> str:
+def _log(client: Any, name: str, number: str, file: Path, told: dict[str, str]) -> str:
     """Create a run with the file, and a version from it; the tags come with the version.
 
     So a killed process leaves at most a run that no version refers to.
@@ -51,13 +52,13 @@ def _log(client: Any, name: str, number: str, outcome: Outcome, digest: str) -> 
     run = client.create_run(_experiment(client), run_name=f"{name}-{number}-hardened")
     run_id = run.info.run_id
     try:
-        client.log_artifact(run_id, str(outcome.hardened), _FOLDER)
+        client.log_artifact(run_id, str(file), _FOLDER)
         version = client.create_model_version(
             name,
             source=f"{run.info.artifact_uri}/{_FOLDER}",
             run_id=run_id,
-            tags={SOURCE_VERSION: number, HARDENED_SHA256: digest},
-            description=f"Version {number}, hardened by Gatekeeper; report: {outcome.report}",
+            tags={SOURCE_VERSION: number, HARDENED_SHA256: told["digest"]},
+            description=f"Version {number}, hardened by Gatekeeper; report: {told['report']}",
             await_creation_for=0,
         )
     except BaseException:

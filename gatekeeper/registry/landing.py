@@ -50,10 +50,14 @@ def disk_full(into: Path) -> RegistryError:
 
 
 def _check_room(into: Path, needed: int | None) -> None:
-    free = shutil.disk_usage(into).free
+    free = _free(into)
     if needed is not None and needed > free:
         message = f"{into} has {free:,} bytes free, and the version holds {needed:,}"
         raise RegistryError(message, hint=_HINT)
+
+
+def _free(into: Path) -> int:
+    return shutil.disk_usage(into).free
 
 
 def _remove(folder: Path) -> None:

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from gatekeeper.errors import RegistryError, UsageError
+from gatekeeper.foreign_text import visible
 from gatekeeper.registry import approval, artifacts, hardened
 from gatekeeper.registry.contents import contents
 from gatekeeper.registry.interface import Outcome, Version
 from gatekeeper.registry.landing import landing
 from gatekeeper.registry.mlflow_faults import told
 from gatekeeper.registry.names import is_plain, shown
-from gatekeeper.registry.redaction import redacted
+from gatekeeper.registry.redaction import in_one_line, redacted
 from gatekeeper.registry.sources import checked_uri, local_folder
 
 _ODD = "its name cannot be a folder's: register it under another"
@@ -59,7 +60,7 @@ class MlflowRegistry:
             UsageError: MLflow is not installed, or has no registry at such a URI.
         """
         self._uri = checked_uri(uri)
-        self.address = f"mlflow:{redacted(uri)}"
+        self.address = f"mlflow:{visible(redacted(uri))}"
         self._alias, self._log, self._page = approve_alias, log_hardened, page
         os.environ.update(_SILENT)
         for name, value in _PATIENCE.items():
@@ -141,13 +142,14 @@ class MlflowRegistry:
             found = client.get_model_version(name, number)
             if self._alias and outcome.decision != "pass":
                 approval.withdraw(client, self._alias, name, number)
+            to_deploy = number if outcome.decision == "pass" else ""
             wanted = approval.tags(outcome)
+            if self._log and (file := hardened.due(found.tags, outcome)):
+                to_deploy = hardened.logged(client, name, number, file, outcome.report)
+                wanted[approval.HARDENED_VERSION] = to_deploy
             for key, value in wanted.items():
                 if found.tags.get(key) != value:
                     client.set_model_version_tag(name, number, key, value)
-            to_deploy = number if outcome.decision == "pass" else ""
-            if self._log and hardened.is_due(found.tags, outcome):
-                to_deploy = hardened.logged(client, name, number, outcome)
             if self._alias and to_deploy:
                 approval.grant(client, self._alias, name, to_deploy)
 
@@ -191,7 +193,7 @@ def _version(found: Any) -> Version:
         fault = _ODD
     elif found.status != _READY:
         said = f": {found.status_message}" if found.status_message else ""
-        fault = shown(f"its registration did not end well ({found.status}){said}")
+        fault = in_one_line(f"its registration did not end well ({found.status}){said}")
     return Version(
         model=shown(name),
         version=shown(number),

@@ -12,7 +12,8 @@ _SETTING = re.compile(
     r"(?i)([\w-]*(?:password|passwd|pwd|token|secret|signature|credential|accesskey|api_?key)"
     r"[\w-]*=)[^&\s;]+"
 )
-_LONGEST = 400  # characters of what a server said
+_LONGEST = 400  # characters that are shown of what a server said
+_MOST = 4000  # characters that are looked at
 
 
 def redacted(text: str) -> str:
@@ -22,6 +23,8 @@ def redacted(text: str) -> str:
 
 def in_one_line(error: object) -> str:
     """Give what `error` says without secrets, in one harmless line of at most 400 characters."""
-    line = visible(redacted(" ".join(str(error).split())))
-    line = line or type(error).__name__
+    said = " ".join(str(error).split())
+    if len(said) > _MOST:  # a server may say much; the last word may be half a secret
+        said = said[:_MOST].rpartition(" ")[0]
+    line = visible(redacted(said)) or type(error).__name__
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
