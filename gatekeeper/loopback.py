@@ -1,0 +1,87 @@
+"""Starts a server of somebody else's on loopback, waits until it answers, and stops it again."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from gatekeeper.errors import GatekeeperError
+
+HOST = "127.0.0.1"
+_STARTING = 180.0  # seconds
+_ENDING = 15.0
+_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
+
+
+def free_port() -> int:
+    """Give a port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def serving(
+    words: Sequence[str], *, alive: str, log: Path, env: Mapping[str, str] | None = None
+) -> Iterator[None]:
+    """Run the server `words` until the end of the block; it answers at the URL `alive` by then.
+
+    Raises:
+        GatekeeperError: it ended, or did not answer in three minutes; `log` is named.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as written:
+        # A session of its own: Ctrl-C is for us, who stop it after what still talks to it.
+        server = subprocess.Popen(
+            words, stdout=written, stderr=written, stdin=subprocess.DEVNULL,
+            start_new_session=True, preexec_fn=_die_with_parent, env={**os.environ, **(env or {})},
+        )  # fmt: skip
+    try:
+        _wait(server, alive, log)
+        yield
+    finally:
+        _stop(server)
+
+
+def answers(url: str) -> bool:
+    """Tell whether anybody answers with success at `url`, whatever proxy the shell names."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with direct.open(url, timeout=5):
+            return True
+    except (OSError, ValueError):
+        return False
+
+
+def _wait(server: subprocess.Popen[bytes], alive: str, log: Path) -> None:
+    until = time.monotonic() + _STARTING
+    while not answers(alive):
+        if server.poll() is not None or time.monotonic() > until:
+            how = "does not answer" if server.returncode is None else "ended at once"
+            message = f"the server at {alive} {how}"
+            raise GatekeeperError(message, hint=f"Its own words are in {log}.")
+        time.sleep(0.3)
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    """End the server and whatever it started."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, sign)
+        with suppress(subprocess.TimeoutExpired):
+            server.wait(_ENDING)
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGTERM)
