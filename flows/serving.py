@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 
+from prefect import Flow
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
@@ -14,8 +15,8 @@ from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 from gatekeeper.audit.auditor import Auditor, AuditOrder, placed
 from gatekeeper.audit.run import check
 from gatekeeper.errors import GatekeeperError, UsageError
-from gatekeeper.flow_loader import load_flow
 from gatekeeper.loopback import HOST, answers, free_port, serving
+from gatekeeper.resources import bundled
 
 
 def serve_audit(order: AuditOrder, *, cron: str, tell: Callable[[str], None]) -> None:
@@ -33,7 +34,10 @@ def serve_audit(order: AuditOrder, *, cron: str, tell: Callable[[str], None]) ->
     check(Auditor(order))
     with _scheduler(tell) as url, temporary_settings({PREFECT_API_URL: url}):
         tell(f"audits {order.registry} at {cron!r} by {url}; Ctrl-C ends it")
-        load_flow("audit").audit_registry.serve(
+        # By its file, as each run is a new process that cannot import what was loaded here.
+        audits = Flow.from_source(str(bundled("flows")), "audit.py:audit_registry")
+        assert isinstance(audits, Flow)  # and no coroutine, as nothing here is asynchronous
+        audits.serve(
             name="served",
             cron=cron,
             parameters={"order": asdict(placed(order))},

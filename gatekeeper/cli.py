@@ -44,8 +44,9 @@ def main() -> None:
     except SystemExit:
         # Click and rich answer a closed pipe with 1, which is our REJECT.
         code = 3
-    except (click.exceptions.Abort, KeyboardInterrupt):
-        complain("Interrupted; nothing was left half-written. Go on with --resume.")
+    except (click.exceptions.Abort, KeyboardInterrupt) as error:
+        next_step = str(error.__cause__ or error) or "Go on with --resume."
+        complain(f"Interrupted; nothing was left half-written. {next_step}")
         code = 130
     except click.ClickException as error:
         code = _usage(error)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _EXISTING = click.Path(path_type=Path)
 _OUT = Path("gatekeeper-audit")
+_GO_ON = "What was judged is kept: audit again."
 
 
 @click.command()
@@ -51,9 +52,12 @@ def audit(
     if serve != bool(cron):
         message = "--serve and --cron go together"
         raise UsageError(message, hint='Such as --serve --cron "0 3 * * *".')
-    if serve:
-        _serve(order, cron=cron, quiet=quiet)
-    _run(order, prefect=prefect, quiet=quiet)
+    try:
+        if serve:
+            _serve(order, cron=cron, quiet=quiet)
+        _run(order, prefect=prefect, quiet=quiet)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_GO_ON) from None
     file = Path(order.out) / "audit.json"
     said = file.read_text(encoding="utf-8")
     done = read_audit(said, str(file))
