@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from gatekeeper.errors import GatekeeperError
 
@@ -53,11 +54,36 @@ def serving(
         _stop(server)
 
 
-def answers(url: str) -> bool:
-    """Tell whether anybody answers with success at `url`, whatever proxy the shell names."""
+def opened(request: str | urllib.request.Request, seconds: float) -> Any:
+    """Open an address of this machine, whatever proxy the shell names for the world outside."""
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    return direct.open(request, timeout=seconds)
+
+
+def asked(request: urllib.request.Request) -> Any:
+    """Give the JSON that a server answers.
+
+    Raises:
+        GatekeeperError: it refuses, or is gone.
+    """
     try:
-        with direct.open(url, timeout=5):
+        with opened(request, 30) as answer:
+            return json.loads(answer.read() or b"{}")
+    except (OSError, ValueError) as error:
+        message = f"{request.full_url} gave no answer: {error}"
+        raise GatekeeperError(message) from None
+
+
+def posting(url: str, content: Any) -> urllib.request.Request:
+    """Give the request that posts `content` as JSON."""
+    body = json.dumps(content).encode()
+    return urllib.request.Request(url, body, {"Content-Type": "application/json"})
+
+
+def answers(url: str) -> bool:
+    """Tell whether anybody answers with success at `url`."""
+    try:
+        with opened(url, 5):
             return True
     except (OSError, ValueError):
         return False
