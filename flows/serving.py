@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -15,7 +14,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 from gatekeeper.audit.auditor import Auditor, AuditOrder, placed
 from gatekeeper.audit.run import check
 from gatekeeper.errors import GatekeeperError, UsageError
-from gatekeeper.loopback import HOST, answers, free_port, serving
+from gatekeeper.loopback import answers, prefect_server
 from gatekeeper.resources import bundled
 
 
@@ -60,9 +59,6 @@ def _scheduler(tell: Callable[[str], None]) -> Iterator[str]:
             raise GatekeeperError(message, hint="Start it, or unset PREFECT_API_URL.")
         yield url
         return
-    port, log = free_port(), PREFECT_HOME.value() / "gatekeeper-server.log"
-    url = f"http://{HOST}:{port}/api"
-    words = [sys.executable, "-P", "-m", "prefect", "server", "start", "--host", HOST]
     tell("no Prefect server is configured (PREFECT_API_URL): starts one for as long as this runs")
-    with serving([*words, "--port", str(port)], alive=f"{url}/health", log=log):
+    with prefect_server(PREFECT_HOME.value() / "gatekeeper-server.log") as url:
         yield url

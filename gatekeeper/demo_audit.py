@@ -14,8 +14,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from gatekeeper.data import write_folders
 from gatekeeper.demo import CARD, make_honest, make_victim, split
 from gatekeeper.demo_mlflow import MlflowServer, mlflow_server
 from gatekeeper.errors import GatekeeperError, UsageError
-from gatekeeper.loopback import HOST, asked, free_port, posting, serving
+from gatekeeper.loopback import asked, posting, prefect_server
 from gatekeeper.model import Model
 from gatekeeper.rundir import disk_told
 from gatekeeper.screenshots import screenshot
@@ -68,7 +68,8 @@ def demonstrate_audit(out: Path, *, tell: Tell = lambda _: None) -> tuple[str, b
         mlflow = servers.enter_context(mlflow_server(out / "mlflow"))
         _register(mlflow, out, tell)
         tell("start a Prefect server")
-        prefect = servers.enter_context(_prefect(out))
+        home = out.resolve() / "prefect"
+        prefect = servers.enter_context(prefect_server(home / "server.log", home=home))
         tell("audit by the clock, every minute until one audit is done")
         done = _scheduled(mlflow, prefect, out, tell)
         lines = [audit_text(done, out / "audit/index.html"), "", *_read_back(mlflow, done)]
@@ -98,24 +99,6 @@ def _files(model: Model) -> dict[str, bytes]:
     return {"model.pt": written.getvalue(), "model.card.yaml": CARD.encode()}
 
 
-@contextmanager
-def _prefect(out: Path) -> Iterator[str]:
-    """Run a Prefect server that keeps all it knows in `out`; gives its address."""
-    port, home = free_port(), out.resolve() / "prefect"
-    address = f"http://{HOST}:{port}"
-    environment = {
-        "PREFECT_HOME": str(home),
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-    }
-    words = [sys.executable, "-P", "-m", "prefect", "server", "start", "--host", HOST]
-    log = home / "server.log"
-    with serving(
-        [*words, "--port", str(port)], alive=f"{address}/api/health", log=log, env=environment
-    ):
-        yield address
-
-
 def _scheduled(mlflow: MlflowServer, prefect: str, out: Path, tell: Tell) -> Audit:
     """Let `gatekeeper audit --serve` run until its page is there."""
     words = [sys.executable, "-P", "-m", "gatekeeper", "audit", f"mlflow:{mlflow.address}"]
@@ -123,7 +106,7 @@ def _scheduled(mlflow: MlflowServer, prefect: str, out: Path, tell: Tell) -> Aud
     environment = {
         **os.environ,
         "PREFECT_HOME": str(out.resolve() / "prefect"),
-        "PREFECT_API_URL": f"{prefect}/api",
+        "PREFECT_API_URL": prefect,
     }
     page, log = out / "audit/audit.json", out / "audit.log"
     with log.open("wb") as written:
@@ -142,7 +125,7 @@ def _scheduled(mlflow: MlflowServer, prefect: str, out: Path, tell: Tell) -> Aud
 
 def _wait(audits: subprocess.Popen[bytes], page: Path, prefect: str, log: Path, tell: Tell) -> None:
     until, told = time.monotonic() + _LONGEST, 0
-    while not (page.is_file() and _finished(prefect)):
+    while not (page.is_file() and _runs(prefect)):
         if audits.poll() is not None or time.monotonic() > until:
             message = "the audit by the clock came to no end"
             raise GatekeeperError(message, hint=f"Its own words are in {log}.")
@@ -155,13 +138,10 @@ def _wait(audits: subprocess.Popen[bytes], page: Path, prefect: str, log: Path, 
 
 
 def _runs(prefect: str) -> list[dict[str, Any]]:
+    """Give the flow runs that came to their end."""
     filtered = {"flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}}
-    found: list[dict[str, Any]] = asked(posting(f"{prefect}/api/flow_runs/filter", filtered))
+    found: list[dict[str, Any]] = asked(posting(f"{prefect}/flow_runs/filter", filtered))
     return found
-
-
-def _finished(prefect: str) -> bool:
-    return bool(_runs(prefect))
 
 
 def _read_back(mlflow: MlflowServer, done: Audit) -> list[str]:
@@ -181,7 +161,7 @@ def _pictures(prefect: str, out: Path) -> list[str]:
     """Draw the flow run in Prefect's own pages, and the audit page."""
     run = min(_runs(prefect), key=lambda one: str(one["end_time"]))
     pages = {
-        "prefect.png": f"{prefect}/runs/flow-run/{run['id']}",
+        "prefect.png": f"{prefect.removesuffix('/api')}/runs/flow-run/{run['id']}",
         "audit.png": (out / "audit/index.html").resolve().as_uri(),
     }
     lines = []

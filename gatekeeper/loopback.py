@@ -54,6 +54,24 @@ def serving(
         _stop(server)
 
 
+@contextmanager
+def prefect_server(log: Path, *, home: Path | None = None) -> Iterator[str]:
+    """Run Prefect's server, its pages and its scheduler; gives the address of its interface.
+
+    Raises:
+        GatekeeperError: it does not start.
+    """
+    port = free_port()
+    url = f"http://{HOST}:{port}/api"
+    # Its pages would look for it at the port that it has by default.
+    environment = {"PREFECT_SERVER_UI_API_URL": url, "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    environment |= {"DO_NOT_TRACK": "1"} | ({"PREFECT_HOME": str(home)} if home else {})
+    words = [sys.executable, "-P", "-m", "prefect", "server", "start", "--host", HOST]
+    words += ["--port", str(port)]
+    with serving(words, alive=f"{url}/health", log=log, env=environment):
+        yield url
+
+
 def opened(request: str | urllib.request.Request, seconds: float) -> Any:
     """Open an address of this machine, whatever proxy the shell names for the world outside."""
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
