@@ -166,6 +166,6 @@ def _pictures(prefect: str, out: Path) -> list[str]:
     }
     lines = []
     for name, address in pages.items():
-        trouble = screenshot(address, out / name)
+        trouble = screenshot(address, out / name, height=1300)
         lines.append(f"Picture: {f'no {name}: {trouble}' if trouble else out / name}")
     return [*lines, f"Files:   {out}"]
