@@ -55,13 +55,13 @@ def serving(
 
 
 @contextmanager
-def prefect_server(log: Path, *, home: Path | None = None) -> Iterator[str]:
+def prefect_server(log: Path, *, home: Path | None = None, port: int = 0) -> Iterator[str]:
     """Run Prefect's server, its pages and its scheduler; gives the address of its interface.
 
     Raises:
         GatekeeperError: it does not start.
     """
-    port = free_port()
+    port = port or free_port()
     url = f"http://{HOST}:{port}/api"
     # Its pages would look for it at the port that it has by default.
     environment = {"PREFECT_SERVER_UI_API_URL": url, "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
