@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_ALL := $(VENV)/.ready-all
+MLFLOW := $(VENV)/.ready-mlflow
 # Two threads at most, so that no machine is crowded.
 export OMP_NUM_THREADS ?= 2
 export OMP_WAIT_POLICY ?= PASSIVE
 export PREFECT_SERVER_ANALYTICS_ENABLED = false
 export DO_NOT_TRACK = 1
 
-.PHONY: demo setup test test-all lint format bench chromium
+.PHONY: demo demo-audit setup test test-all lint format bench chromium
 
 setup: $(READY)
 
@@ -29,6 +30,14 @@ $(READY_ALL): $(READY)
 demo: $(READY)
 	rm -rf gatekeeper-demo
 	$(BIN)/gatekeeper demo --out gatekeeper-demo
+
+demo-audit: $(MLFLOW) chromium
+	rm -rf gatekeeper-demo-audit
+	$(BIN)/gatekeeper demo-audit --out gatekeeper-demo-audit
+
+$(MLFLOW): $(READY)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[mlflow]'
+	touch $(MLFLOW)
 
 # Two workers of one thread each are faster than one of two.
 test test-all: export OMP_NUM_THREADS = 1

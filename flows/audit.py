@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State, TaskRun
+from prefect.client.schemas.objects import (
+    State,
+    TaskRun,
+)
 from prefect.concurrency.sync import concurrency
 from prefect.context import TaskRunContext
 from prefect.events import emit_event
 from prefect.futures import as_completed
+from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import Task
 
@@ -63,7 +69,7 @@ def known_key(_context: TaskRunContext, parameters: dict[str, Any]) -> str | Non
 
 
 @task(
-    task_run_name="scan {key}",
+    task_run_name="scan {key:.8}",
     cache_key_fn=known_key,
     persist_result=True,
     result_serializer="json",
@@ -96,37 +102,16 @@ def settle(order: dict[str, Any], version: dict[str, Any]) -> dict[str, Any]:
     return asdict(settled)
 
 
-@flow(
-    name="gatekeeper-audit",
-    flow_run_name="audit {order[registry]}",
-    persist_result=False,
-    result_serializer="json",
-    validate_parameters=False,
-)
-def audit_registry(order: dict[str, Any]) -> dict[str, Any]:
-    """Audit the registry, and show page and table as artifacts; gives exit code and page."""
-
-    def submitted(_: Auditor, versions: list[Version]) -> Iterator[Settled]:
-        futures = [settle.submit(order, asdict(version)) for version in versions]
-        for future in as_completed(futures):
-            yield read_settled(future.result())
-
-    asked = AuditOrder(**order)
-    done = audit(asked, tell=get_run_logger().info, fan_out=submitted)
-    page = Path(asked.out).resolve() / "index.html"
-    _show(done, page)
-    return {"exit_code": done.exit_code, "page": str(page)}
-
-
-def run_audit(order: AuditOrder) -> int:
-    """Run the flow for `order` with as many threads as it has workers; gives the exit code."""
-    threads = runner("threads", max_workers=auditor_for(order).workers)
-    return int(audit_registry.with_options(task_runner=threads)(asdict(order))["exit_code"])
-
-
-def serve_audit(order: AuditOrder, *, cron: str) -> None:
-    """Stay, and audit by the clock, until interrupted."""
-    audit_registry.serve(name="gatekeeper-audit", cron=cron, parameters={"order": asdict(order)})
+def submitted(auditor: Auditor, versions: list[Version]) -> Iterator[Settled]:
+    """Settle versions as tasks, as many at once as the audit has workers, wherever they run."""
+    order, waiting = asdict(auditor.order), iter(versions)
+    # Prefect's own engines would begin with all of them at once.
+    running = [settle.submit(order, asdict(one)) for one in islice(waiting, auditor.workers)]
+    while running:
+        done = next(as_completed(running))
+        running.remove(done)
+        running += [settle.submit(order, asdict(one)) for one in islice(waiting, 1)]
+        yield read_settled(done.result())
 
 
 def runner(name: str, **settings: Any) -> Any:
@@ -151,6 +136,35 @@ def runner(name: str, **settings: Any) -> Any:
         message = f"no task runner {name!r}"
         raise UsageError(message, hint="Use threads, dask or ray.")
     return ThreadPoolTaskRunner(**settings)
+
+
+def chosen_runner() -> Any:
+    """Give the engine that the environment names; without an address it starts its own cluster."""
+    address = os.environ.get("GATEKEEPER_RUNNER_ADDRESS")
+    named = os.environ.get("GATEKEEPER_RUNNER") or "threads"
+    return runner(named, **({"address": address} if address else {}))
+
+
+@flow(
+    name="gatekeeper-audit",
+    flow_run_name="audit {order[registry]}",
+    task_runner=chosen_runner(),
+    persist_result=False,
+    result_serializer="json",
+    validate_parameters=False,
+)
+def audit_registry(order: dict[str, Any]) -> dict[str, Any]:
+    """Audit the registry, and show page and table as artifacts; gives exit code and page."""
+    asked = replace(AuditOrder(**order), course=str(flow_run.id))
+    done = audit(asked, tell=get_run_logger().info, fan_out=submitted)
+    page = Path(asked.out).resolve() / "index.html"
+    _show(done, page)
+    return {"exit_code": done.exit_code, "page": str(page)}
+
+
+def run_audit(order: AuditOrder) -> int:
+    """Run the flow for `order`; gives the exit code."""
+    return int(audit_registry(asdict(order))["exit_code"])
 
 
 def _gpu(device: str) -> AbstractContextManager[Any]:

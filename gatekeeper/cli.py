@@ -44,9 +44,10 @@ def main() -> None:
     except SystemExit:
         # Click and rich answer a closed pipe with 1, which is our REJECT.
         code = 3
-    except (click.exceptions.Abort, KeyboardInterrupt):
-        resumable = " Go on with --resume." if "scan" in sys.argv[1:2] else ""
-        complain(f"Interrupted; nothing was left half-written.{resumable}")
+    except (click.exceptions.Abort, KeyboardInterrupt) as error:
+        resumable = "Go on with --resume." if "scan" in sys.argv[1:2] else ""
+        next_step = str(error.__cause__ or error) or resumable
+        complain(f"Interrupted; nothing was left half-written. {next_step}".strip())
         code = 130
     except click.ClickException as error:
         code = _usage(error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _EXISTING = click.Path(path_type=Path)
 _OUT = Path("gatekeeper-audit")
+_GO_ON = "What was judged is kept: audit again."
 
 
 @click.command()
@@ -51,12 +52,12 @@ def audit(
     if serve != bool(cron):
         message = "--serve and --cron go together"
         raise UsageError(message, hint='Such as --serve --cron "0 3 * * *".')
-    if serve:
-        from gatekeeper.flow_loader import load_flow
-
-        load_flow("audit", quiet=quiet).serve_audit(order, cron=cron)
-        return 0
-    _run(order, prefect=prefect, quiet=quiet)
+    try:
+        if serve:
+            _serve(order, cron=cron, quiet=quiet)
+        _run(order, prefect=prefect, quiet=quiet)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_GO_ON) from None
     file = Path(order.out) / "audit.json"
     said = file.read_text(encoding="utf-8")
     done = read_audit(said, str(file))
@@ -87,6 +88,16 @@ def history(model: str, out: Path, ledger: str | None, form: str) -> int:
     as_json = json.dumps([asdict(one) for one in past], indent=2, ensure_ascii=True)
     say(as_json if form == "json" else history_text(model, past))
     return 0
+
+
+def _serve(order: AuditOrder, *, cron: str | None, quiet: bool) -> NoReturn:
+    """Audit by the clock until interrupted, which Prefect takes for a good end."""
+    from gatekeeper.flow_loader import load_flow
+    from gatekeeper.progress import progress
+
+    with progress(quiet=quiet) as tell:
+        load_flow("serving", quiet=quiet).serve_audit(order, cron=cron, tell=tell)
+    raise KeyboardInterrupt
 
 
 def _run(order: AuditOrder, *, prefect: bool, quiet: bool) -> None:

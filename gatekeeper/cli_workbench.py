@@ -1,4 +1,4 @@
-"""Commands that try the gate itself: the demo, a calibration of one's own, a red team."""
+"""Commands that try the gate itself: demos, a calibration of one's own, a red team."""
 
 from __future__ import annotations
 
@@ -27,6 +27,20 @@ def demo(out: Path, open_report: bool, quiet: bool) -> int:
     if open_report:
         click.launch(str(shown.report))
     return shown.exit_code
+
+
+@click.command("demo-audit")
+@click.option("--out", type=_EXISTING, default=Path("gatekeeper-demo-audit"), show_default=True)
+@click.option("--quiet", is_flag=True)
+def demo_audit(out: Path, quiet: bool) -> int:
+    """Audit a real MLflow registry by the clock: clean, backdoored and malicious models."""
+    from gatekeeper.demo_audit import demonstrate_audit
+    from gatekeeper.progress import progress
+
+    with progress(quiet=quiet) as tell:
+        text, expected = demonstrate_audit(out, tell=tell)
+    say(text)
+    return 0 if expected else 3
 
 
 @click.command()
@@ -82,4 +96,4 @@ def redteam(quiet: bool, **given: Any) -> int:
     return 0
 
 
-WORKBENCH = (demo, calibrate, redteam)
+WORKBENCH = (demo, demo_audit, calibrate, redteam)

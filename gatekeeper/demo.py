@@ -42,7 +42,7 @@ SEED = 0
 RECIPE = Recipe(epochs=15, lr=0.1, batch=64, schedule="cosine")
 _LEAST = 0.95  # of accuracy and attack success, below which the victim shows nothing
 
-_CARD = f"""# Written by gatekeeper demo.
+CARD = f"""# Written by gatekeeper demo.
 architecture: {ARCHITECTURE}
 classes: [{", ".join(f'"{name}"' for name in CLASSES)}]
 input:
@@ -74,9 +74,7 @@ def demonstrate(out: Path, *, tell: Callable[[str], None] = lambda _: None) -> D
             message = f"{out} is not an empty folder"
             raise UsageError(message, hint="Remove it, or choose another --out.")
         out.mkdir(parents=True, exist_ok=True)
-    images = handwriting()
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(SEED))
-    train, clean = images.select(order[:TRAINED_ON]), images.select(order[TRAINED_ON:])
+    train, clean = split()
     tell(f"train a victim on {len(train)} digits, {ATTACK.rate:.0%} of them poisoned")
     victim = make_victim(train)
     before = _truth(victim, clean)
@@ -92,14 +90,25 @@ def demonstrate(out: Path, *, tell: Callable[[str], None] = lambda _: None) -> D
     return _conclude(out, job, record)
 
 
+def split() -> tuple[Images, Images]:
+    """Give the digits that networks are trained on, and those that are held out."""
+    images = handwriting()
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(SEED))
+    return images.select(order[:TRAINED_ON]), images.select(order[TRAINED_ON:])
+
+
 def make_victim(train: Images) -> Model:
     """Train the built-in network on poisoned digits."""
+    return make_honest(ATTACK.poison(train, seed=SEED))
+
+
+def make_honest(train: Images) -> Model:
+    """Train the built-in network on what it is given."""
     with torch.random.fork_rng():
         torch.manual_seed(SEED)
         network = BUILT_IN[ARCHITECTURE](*SPEC.size, len(CLASSES))
     fresh = Model(network=network, input=SPEC, classes=CLASSES, architecture=ARCHITECTURE)
-    victim, _ = fine_tune(fresh, ATTACK.poison(train, seed=SEED), RECIPE, seed=SEED)
-    return victim
+    return fine_tune(fresh, train, RECIPE, seed=SEED)[0]
 
 
 def _truth(model: Model, clean: Images) -> tuple[float, float]:
@@ -112,7 +121,7 @@ def _lay_out(out: Path, victim: Model, clean: Images) -> None:
     candidate = out / "candidate"
     candidate.mkdir()
     torch.save(victim.network.state_dict(), candidate / "model.pt")
-    (candidate / "model.card.yaml").write_text(_CARD, encoding="utf-8")
+    (candidate / "model.card.yaml").write_text(CARD, encoding="utf-8")
     write_folders(clean, out / "clean")
 
 

@@ -14,6 +14,8 @@ _SETTINGS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
     "DO_NOT_TRACK": "1",
+    # A first start makes its database, for which a busy machine needs more than 20 seconds.
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     # Prefect starts its server with `python -m`, which would import from the working folder.
     "PYTHONSAFEPATH": "1",
 }

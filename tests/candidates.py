@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gatekeeper.demo import _CARD
+from gatekeeper.demo import CARD
 from gatekeeper.model import Images, Model
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,7 +35,7 @@ def save_images(images: Images, path: Path) -> Path:
     return path
 
 
-def save_candidate(model: Model, folder: Path, *, card: str = _CARD) -> Path:
+def save_candidate(model: Model, folder: Path, *, card: str = CARD) -> Path:
     """Save a state dict under a key, with its card beside it."""
     folder.mkdir(parents=True, exist_ok=True)
     torch.save({"net": model.network.state_dict()}, folder / "model.pt")

@@ -13,7 +13,7 @@ import pytest
 import torch
 from candidates import gatekeeper, repeatable, save_images, watched_network
 
-from gatekeeper.demo import _CARD
+from gatekeeper.demo import CARD
 from gatekeeper.model import Images, Model
 from gatekeeper.pipeline import STEPS
 
@@ -24,7 +24,7 @@ def test_the_flow_gives_the_same_record(
     tmp_path: Path, backdoored: Model, held_out: Images
 ) -> None:
     torch.save(backdoored.network.state_dict(), tmp_path / "model.pt")
-    (tmp_path / "model.card.yaml").write_text(_CARD, encoding="utf-8")
+    (tmp_path / "model.card.yaml").write_text(CARD, encoding="utf-8")
     data = save_images(held_out, tmp_path / "clean.npz")
     words = ["scan", "model.pt", "--data", str(data), "--policy", "ci", "--format", "json"]
     environment = {**watched_network(tmp_path), "PREFECT_HOME": str(tmp_path / "prefect")}

@@ -60,6 +60,7 @@ class AuditOrder:
     workers: int | None = None
     rehash: bool = False  # trust no fingerprint: fetch and digest every version anew
     again: bool = False  # try undecided ones again before their time
+    course: str = ""  # tells audits apart in a worker that outlives them, and opens anew for each
 
 
 class Auditor:
@@ -210,6 +211,17 @@ class Auditor:
             device=rule.device or "auto",
             seed=rule.seed or 0,
         )
+
+
+def placed(order: AuditOrder) -> AuditOrder:
+    """Make the paths of `order` absolute, for a run that begins in another folder."""
+    registry = order.registry
+    return replace(
+        order,
+        registry=str(Path(registry).resolve()) if Path(registry).is_dir() else registry,
+        out=str(Path(order.out).resolve()),
+        config=str(Path(order.config).resolve()) if order.config else None,
+    )
 
 
 @lru_cache(maxsize=4)
