@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -95,7 +96,8 @@ def _serve(order: AuditOrder, *, cron: str | None, quiet: bool) -> NoReturn:
     from gatekeeper.flow_loader import load_flow
     from gatekeeper.progress import progress
 
-    with progress(quiet=quiet) as tell:
+    # SIGTERM ends Prefect's runner as if by sys.exit().
+    with progress(quiet=quiet) as tell, suppress(SystemExit):
         load_flow("serving", quiet=quiet).serve_audit(order, cron=cron, tell=tell)
     raise KeyboardInterrupt
 
