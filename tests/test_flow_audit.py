@@ -171,6 +171,8 @@ def test_by_the_clock_until_it_is_interrupted(
         served = subprocess.Popen(
             [sys.executable, "-m", "gatekeeper", *words],
             stdout=said, stderr=said, cwd=tmp_path, env=environment, start_new_session=True,
+            # What a shell runs in the background ignores SIGINT, and so would its children.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
     try:
         until(lambda: (tmp_path / "out/index.html").is_file() or served.poll() is not None)
