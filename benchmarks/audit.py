@@ -140,7 +140,8 @@ def verdicts(out: Path) -> list[tuple[str, str]]:
     from gatekeeper.ledger.book import Ledger
 
     book = Ledger(f"sqlite:///{out / 'ledger.sqlite'}")
-    found = sorted((one.key, f"{one.decision} {one.reason}") for one in book.judgements().values())
+    judged = book.judgements(str((out.parent / "models").resolve())).values()
+    found = sorted((one.key, f"{one.decision} {one.reason}") for one in judged)
     book.close()
     return found
 

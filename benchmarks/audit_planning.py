@@ -46,7 +46,7 @@ def planned(place: Path, size: int) -> dict[str, float]:
     """Seconds and peak memory of planning a registry of `size` versions."""
     auditor = Auditor(AuditOrder(registry=str(place), out=str(place / "out")))
     started = time.perf_counter()
-    seen, judgements = auditor.ledger.seen("r"), auditor.ledger.judgements()
+    seen, judgements = auditor.ledger.seen("r"), auditor.ledger.judgements("r")
     plan = auditor.planner.plan(Simulated(size), seen, judgements)
     seconds = time.perf_counter() - started
     assert len(plan.settled) in {0, size}

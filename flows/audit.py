@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
@@ -10,6 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import httpx
+from cloudpickle import register_pickle_by_value
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
@@ -31,13 +34,15 @@ from gatekeeper.audit.run import audit
 from gatekeeper.audit.settled import Settled, read_settled, read_version
 from gatekeeper.audit.summary import Audit
 from gatekeeper.devices import device_of
-from gatekeeper.errors import RegistryError, UsageError
+from gatekeeper.errors import GatekeeperError, RegistryError, UsageError
 from gatekeeper.flow_loader import load_flow
 from gatekeeper.job import Job
 from gatekeeper.ledger.entries import Judgement
 from gatekeeper.registry.interface import Version
 
 _SHOWN = 100  # versions in the table
+# This file is loaded by its path, under a name that a worker of Dask or Ray could not import.
+register_pickle_by_value(sys.modules[__name__])
 _OUTCOMES = {0: "accepted", 1: "refused", 3: "undecided"}
 
 
@@ -163,8 +168,16 @@ def audit_registry(order: dict[str, Any]) -> dict[str, Any]:
 
 
 def run_audit(order: AuditOrder) -> int:
-    """Run the flow for `order`; gives the exit code."""
-    return int(audit_registry(asdict(order))["exit_code"])
+    """Run the flow for `order`; gives the exit code.
+
+    Raises:
+        GatekeeperError: Prefect's server does not answer, or not any more.
+    """
+    try:
+        return int(audit_registry(asdict(order))["exit_code"])
+    except httpx.TransportError as error:
+        message = f"Prefect's server does not answer: {error}"
+        raise GatekeeperError(message, hint="What was judged is kept: audit again.") from None
 
 
 def _gpu(device: str) -> AbstractContextManager[Any]:

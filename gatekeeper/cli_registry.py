@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from contextlib import suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -14,6 +15,7 @@ from gatekeeper.terminal import say
 
 if TYPE_CHECKING:
     from gatekeeper.audit.auditor import AuditOrder
+    from gatekeeper.audit.summary import Audit
 
 _EXISTING = click.Path(path_type=Path)
 _OUT = Path("gatekeeper-audit")
@@ -44,7 +46,7 @@ def audit(
     Exit codes tell how the registry stands: 1 before 3 before 0, also where nothing was new.
     """
     from gatekeeper.audit.auditor import AuditOrder
-    from gatekeeper.audit.summary_file import read_audit
+    from gatekeeper.audit.summary_file import write_audit
     from gatekeeper.audit.text import audit_text
 
     texts = {name: _text(value) for name, value in given.items()}
@@ -55,13 +57,11 @@ def audit(
     try:
         if serve:
             _serve(order, cron=cron, quiet=quiet)
-        _run(order, prefect=prefect, quiet=quiet)
+        done = _run(order, prefect=prefect, quiet=quiet)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_GO_ON) from None
-    file = Path(order.out) / "audit.json"
-    said = file.read_text(encoding="utf-8")
-    done = read_audit(said, str(file))
-    say(said.rstrip() if form == "json" else audit_text(done, file.with_name("index.html")))
+    page = Path(order.out) / "index.html"
+    say(write_audit(done).rstrip() if form == "json" else audit_text(done, page))
     return done.exit_code
 
 
@@ -95,23 +95,28 @@ def _serve(order: AuditOrder, *, cron: str | None, quiet: bool) -> NoReturn:
     from gatekeeper.flow_loader import load_flow
     from gatekeeper.progress import progress
 
-    with progress(quiet=quiet) as tell:
+    # SIGTERM ends Prefect's runner as if by sys.exit().
+    with progress(quiet=quiet) as tell, suppress(SystemExit):
         load_flow("serving", quiet=quiet).serve_audit(order, cron=cron, tell=tell)
     raise KeyboardInterrupt
 
 
-def _run(order: AuditOrder, *, prefect: bool, quiet: bool) -> None:
-    """Leave page and `audit.json` in the audit's folder."""
+def _run(order: AuditOrder, *, prefect: bool, quiet: bool) -> Audit:
+    """Audit, and give what this very audit found, whoever else writes into the folder."""
+    from gatekeeper.audit.summary_file import read_audit
+
     if prefect:
         from gatekeeper.flow_loader import load_flow
 
-        load_flow("audit", quiet=quiet).run_audit(order)
-        return
+        code = load_flow("audit", quiet=quiet).run_audit(order)
+        file = Path(order.out) / "audit.json"
+        read = read_audit(file.read_text(encoding="utf-8"), str(file))
+        return replace(read, exit_code=code)
     from gatekeeper.audit.run import audit as run
     from gatekeeper.progress import progress
 
     with progress(quiet=quiet) as tell:
-        run(order, tell=tell)
+        return run(order, tell=tell)
 
 
 def _text(value: Any) -> Any:

@@ -117,9 +117,12 @@ def _scheduled(mlflow: MlflowServer, prefect: str, out: Path, tell: Tell) -> Aud
     try:
         _wait(audits, page, prefect, log, tell)
     finally:
+        # Not SIGINT, which a shell lets what it runs in the background ignore.
+        audits.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            audits.wait(60)
         with suppress(ProcessLookupError):
-            os.killpg(audits.pid, signal.SIGINT)
-        audits.wait(60)
+            os.killpg(audits.pid, signal.SIGKILL)
     return read_audit(page.read_text(encoding="utf-8"), str(page))
 
 

@@ -135,7 +135,6 @@ def test_a_server_that_dies_midway_loses_no_verdict(tmp_path: Path, registry: Pa
     home, out = tmp_path / "prefect", tmp_path / "out"
     port, log = free_port(), tmp_path / "server.log"
     words = [sys.executable, "-m", "gatekeeper", "audit", str(registry), "--out", str(out)]
-    count = "SELECT count(*) FROM judgements"
     with contextlib.ExitStack() as first:
         url = first.enter_context(prefect_server(log, home=home, port=port))
         environment = {**os.environ, "PREFECT_HOME": str(home), "PREFECT_API_URL": url}
@@ -143,8 +142,10 @@ def test_a_server_that_dies_midway_loses_no_verdict(tmp_path: Path, registry: Pa
             audit = subprocess.Popen(
                 [*words, "--prefect"], stdout=said, stderr=said, env=environment
             )
-        until(lambda: (out / "ledger.sqlite").is_file() and ledger(out, count) != [(0,)])
-    audit.wait(300)
+        until(lambda: list(out.glob("runs/*/record.json")))
+        until(lambda: ledger(out, "SELECT key FROM judgements"))
+    assert audit.wait(300) == 3
+    assert "What was judged is kept: audit again." in (tmp_path / "audit.log").read_text()
     before = ledger(out, "SELECT key, judged_at FROM judgements")
     assert before
     with prefect_server(log, home=home, port=port):
@@ -170,6 +171,8 @@ def test_by_the_clock_until_it_is_interrupted(
         served = subprocess.Popen(
             [sys.executable, "-m", "gatekeeper", *words],
             stdout=said, stderr=said, cwd=tmp_path, env=environment, start_new_session=True,
+            # What a shell runs in the background ignores SIGINT, and so would its children.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
     try:
         until(lambda: (tmp_path / "out/index.html").is_file() or served.poll() is not None)

@@ -17,9 +17,9 @@ from gatekeeper.audit.looking import Looked, look
 from gatekeeper.audit.planning import Planner
 from gatekeeper.audit.rooms import room_for, sweep
 from gatekeeper.audit.settled import Settled
-from gatekeeper.audit.terms import Ready
-from gatekeeper.config import find_config
-from gatekeeper.errors import GatekeeperError
+from gatekeeper.audit.terms import Ready, stamp_of
+from gatekeeper.config import Config, came_with, find_config
+from gatekeeper.errors import ConfigError, GatekeeperError
 from gatekeeper.foreign_text import visible
 from gatekeeper.job import Job
 from gatekeeper.ledger.book import Ledger
@@ -30,6 +30,10 @@ from gatekeeper.registry.interface import Registry, Version
 
 RUNS = "runs"
 _LOOK_AGAIN = 1.0  # seconds
+_CHANGED = (
+    "the file, or a card, a policy or images that it was judged with, changed meanwhile. "
+    "Audit again when they are at rest."
+)
 Fetch = Callable[[Version, Path], Path]
 
 
@@ -93,9 +97,21 @@ class Auditor:
     def planner(self) -> Planner:
         """What holds versions against rules and ledger."""
         return Planner(
-            self.config, defaults=find_config(Path.cwd()),
+            self.config, defaults=self._organisation(),
             rehash=self.order.rehash, again=self.order.again,
         )  # fmt: skip
+
+    def _organisation(self) -> Config:
+        """Read the organisation's `gatekeeper.yaml`, which no maker of a model may write.
+
+        Raises:
+            ConfigError: it is malformed, or lies in the registry.
+        """
+        inside = Path(self.registry.address) / "any"
+        if inside.parent.is_dir() and came_with(inside, Path.cwd()):
+            message = "the nearest gatekeeper.yaml lies in the registry, where a stranger may write"
+            raise ConfigError(message, hint="Audit from elsewhere, or say GATEKEEPER_CONFIG=FILE.")
+        return find_config(Path.cwd())
 
     @property
     def name(self) -> str:
@@ -131,12 +147,13 @@ class Auditor:
                 settled = self._placed(settled, looked, ready)
                 if looked.fault or looked.blocked:
                     return settled
-                return self._judged(settled, self._job(looked, ready, folder), ready, scan)
+                return self._judged(settled, self._job(looked, ready, folder), looked, ready, scan)
         except GatekeeperError as error:
-            return replace(settled, fault=f"{str(error).rstrip('.')}. {error.hint}".strip())
+            what = f"{str(error).rstrip('.')}. {error.hint}".strip()
+            return replace(settled, fault=visible(what))
         except OSError as error:
             what = f"{error.filename or version.address} cannot be read: {error.strerror}"
-            return replace(settled, fault=f"{what}. See that the version is still there.")
+            return replace(settled, fault=visible(f"{what}. See that it is still there."))
         except Exception as error:
             # One version must not end the audit of all others.
             what = f"internal error ({type(error).__name__}: {error}). Please report it."
@@ -158,7 +175,8 @@ class Auditor:
     def _placed(self, settled: Settled, looked: Looked, ready: Ready) -> Settled:
         return replace(
             settled,
-            fingerprint=self.planner.fingerprint(settled.version, ready),
+            # What may have been the machine's fault is looked at again next time.
+            fingerprint=self.planner.fingerprint(settled.version, ready) if looked.lasting else "",
             file=looked.file,
             sha256=looked.sha256,
             bytes=looked.bytes,
@@ -168,7 +186,9 @@ class Auditor:
             key=ready.key(looked.sha256, looked.card_sha256) if looked.sha256 else "",
         )
 
-    def _judged(self, settled: Settled, job: Job, ready: Ready, scan: Scan) -> Settled:
+    def _judged(
+        self, settled: Settled, job: Job, looked: Looked, ready: Ready, scan: Scan
+    ) -> Settled:
         """Give the verdict that is known, or judge, unless another worker does so now."""
         key = settled.key
         if busy := self.ledger.claim(key):
@@ -179,9 +199,8 @@ class Auditor:
                 return replace(settled, judgement=known, kept=True)
             again = known.judged_at if known else ""
             judgement = self._scanned(settled, job, ready, again, scan)
-            if judgement.artifact_sha256 != settled.sha256:
-                message = "the file changed while it was judged. Audit again when it is at rest."
-                return replace(settled, fingerprint="", fault=message)
+            if not _at_rest(judgement, looked, ready):
+                return replace(settled, fingerprint="", fault=_CHANGED)
             self.ledger.settle(judgement)
             return replace(settled, judgement=judgement)
         finally:
@@ -228,6 +247,13 @@ def placed(order: AuditOrder) -> AuditOrder:
 def auditor_for(order: AuditOrder) -> Auditor:
     """Give this process's auditor for `order`, so that a worker opens everything once."""
     return Auditor(order)
+
+
+def _at_rest(judgement: Judgement, looked: Looked, ready: Ready) -> bool:
+    """Tell whether a verdict is on the very bytes and by the very terms that its key digests."""
+    same = judgement.artifact_sha256 == looked.sha256
+    same = same and judgement.policy_sha256 == ready.policy.sha256
+    return same and looked.card_stamp == stamp_of([looked.card]) and ready.stands()
 
 
 def _misfit(reason: str, settled: Settled, policy: Policy) -> Judgement:

@@ -35,7 +35,7 @@ class Terms(BaseModel):
 class Rule(Terms):
     """Terms for every model whose name fits; `file` picks one of several files of a version."""
 
-    models: str = Field(min_length=1, max_length=1000)  # a pattern: digits-*, team/*
+    models: str = Field(min_length=1, max_length=1000)  # a pattern: digits-*
     file: str | None = Field(default=None, min_length=1, max_length=1000)
 
 
@@ -43,7 +43,7 @@ class Webhook(BaseModel):
     """Who is told of every audit, in a signed JSON body."""
 
     model_config = _FROZEN
-    url: str = Field(pattern=r"^https?://\S+$", max_length=2000)
+    url: str = Field(pattern=r"^https?://[^\s@]+$", max_length=2000)  # no password in it
     secret_env: str = Field(min_length=1, max_length=200)  # variable that holds the secret
 
 
@@ -62,8 +62,8 @@ class AuditConfig(Terms):
     ledger: str | None = None  # a database; ledger.sqlite beside the page where left out
     workers: int = Field(default=1, ge=1, le=256, strict=True)
     threads: int | None = Field(default=None, ge=1, le=1024, strict=True)  # of each worker
-    minutes: float = Field(default=240.0, gt=0)  # that one version may take
-    retry_days: float = Field(default=7.0, ge=0)  # until an undecided one is tried again
+    minutes: float = Field(default=240.0, gt=0, le=10_080)  # that one version may take
+    retry_days: float = Field(default=7.0, ge=0, le=3650)  # until an undecided one is tried again
     publish: bool = Field(default=True, strict=True)
     mlflow: MLflowWishes = MLflowWishes()
     webhook: Webhook | None = None
@@ -90,6 +90,10 @@ class AuditConfig(Terms):
         fits = (rule for rule in self.rules if fnmatchcase(model, rule.models))
         found = next(fits, None)
         return self._filled(found) if found else None
+
+    def filled(self) -> list[Rule]:
+        """Give every rule, with what stands at the top."""
+        return [self._filled(rule) for rule in self.rules or (Rule(models="*"),)]
 
     def _filled(self, rule: Rule) -> Rule:
         left_out = {

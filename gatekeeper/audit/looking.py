@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from gatekeeper.audit.terms import Ready, card_digest
+from gatekeeper.audit.terms import Ready, card_digest, stamp_of
 from gatekeeper.card import beside
 from gatekeeper.foreign_text import visible
 from gatekeeper.inspection import MODEL_SUFFIXES, inspect_all
@@ -29,7 +29,9 @@ class Looked:
     card: Path | None = None  # that is used: the operator's, else the one beside the file
     card_trusted: bool = True
     card_sha256: str = ""
+    card_stamp: str = ""  # of the file system, taken before the card was read
     fault: str = ""  # why nothing can be judged
+    lasting: bool = True  # False where the fault may have been the machine's
     blocked: str = ""  # what is hostile about another file of the version
 
 
@@ -41,14 +43,18 @@ def look(folder: Path, ready: Ready) -> Looked:
         CardError: the operator's card is malformed.
         RunDirectoryError: the machine has no room for a quarantine child.
     """
-    files = _files(folder)
+    files, links = _files(folder)
+    if links:
+        what = f"holds a link ({_listed(links)}). Put the file itself there."
+        return Looked(fault=what)
     file, fault = _choose(files, ready.rule.file)
-    blocked = _blocked(folder, [name for name in files if name != file])
-    if not file:
-        return Looked(fault=fault, blocked=blocked)
+    blocked, unsure = _around(folder, file) if len(files) > 1 else ("", "")
+    if blocked or unsure or not file:
+        return Looked(fault=unsure or fault, blocked=blocked, lasting=not unsure)
     path = folder / file
     given = ready.card_for(path.name)
     card = given or beside(path)
+    stamp = stamp_of([card])
     return Looked(
         file=file,
         sha256=sha256_file(path),
@@ -56,24 +62,36 @@ def look(folder: Path, ready: Ready) -> Looked:
         card=card,
         card_trusted=given is not None,
         card_sha256=card_digest(card, trusted=given is not None),
-        blocked=blocked,
+        card_stamp=stamp,
     )
 
 
-def _files(folder: Path) -> list[str]:
-    """Name every regular file below `folder`; what is none is told by the registry."""
+def _files(folder: Path) -> tuple[list[str], list[str]]:
+    """Name every file below `folder`, and every link."""
     found: list[str] = []
+    links: list[str] = []
     for place, folders, names in os.walk(folder):
         folders.sort()
-        for name in names:
+        for name in (*names, *folders):
             path = Path(place, name)
-            if stat.S_ISREG(path.lstat().st_mode):
+            mode = path.lstat().st_mode
+            if stat.S_ISLNK(mode):
+                links.append(path.relative_to(folder).as_posix())
+            elif not stat.S_ISDIR(mode):
                 found.append(path.relative_to(folder).as_posix())
-    return sorted(found)
+    return sorted(found), sorted(links)
 
 
 def _choose(files: list[str], pattern: str | None) -> tuple[str, str]:
     """Give the weights file, or why there is none."""
+    name, fault = _chosen(files, pattern)
+    if name != visible(name):
+        what = f"the weights file's name cannot be shown as it is ({visible(name)})"
+        return "", f"{what}. Give it a plain one."
+    return name, fault
+
+
+def _chosen(files: list[str], pattern: str | None) -> tuple[str, str]:
     if len(files) > _MOST_FILES:
         return "", f"holds more than {_MOST_FILES} files. Keep weights apart from everything else."
     if pattern is not None:
@@ -98,15 +116,20 @@ def _listed(names: list[str]) -> str:
     return ", ".join(visible(name) for name in names[:_NAMED]) + more
 
 
-def _blocked(folder: Path, others: list[str]) -> str:
-    """Say what inspection forbids about files beside the weights: whoever loads all runs it."""
-    others = [name for name in others[:_MOST_FILES] if not name.endswith(_CARD)]
-    if not others:
-        return ""
-    inspected = inspect_all([folder / name for name in others])
-    for file in inspected.files:
-        if file.state == "blocked" and file.inspection is not None:
-            name = Path(file.path).relative_to(folder).as_posix()
-            first = file.inspection.findings[0]
-            return f"{visible(name)}, beside the weights: {first.message} ({first.rule_id})"
-    return ""
+def _around(folder: Path, file: str) -> tuple[str, str]:
+    """Say what is hostile about files beside the weights, or why one of them cannot be told.
+
+    Whoever loads all of a version runs them, too.
+    """
+    unsure = ""
+    for one in inspect_all([folder]).files:
+        name = Path(one.path).relative_to(folder).as_posix()
+        if name == file or name.endswith(_CARD):
+            continue
+        if one.state == "blocked" and one.inspection is not None:
+            first = one.inspection.findings[0]
+            return f"{visible(name)}, beside the weights: {first.message} ({first.rule_id})", ""
+        if one.state != "clean" and not unsure:
+            unsure = f"{visible(name)}, beside the weights, is not known to be harmless: "
+            unsure += visible(one.trouble)
+    return "", unsure

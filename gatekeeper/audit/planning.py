@@ -49,17 +49,13 @@ class Planner:
         Raises:
             UsageError: a policy, card or calibration cannot be read.
         """
-        for rule in self.config.rules or [Rule(models="*")]:
-            self.ready(rule.models)
+        for rule in self.config.filled():
+            self._made(rule)
 
     def ready(self, model: str) -> Ready | None:
         """Give the terms of the rule that fits `model`; None where none does."""
         rule = self.config.rule_for(model)
-        if rule is None:
-            return None
-        if rule not in self._ready:
-            self._ready[rule] = make_ready(self._completed(rule), self._defaults.cards)
-        return self._ready[rule]
+        return None if rule is None else self._made(rule)
 
     def plan(
         self,
@@ -124,6 +120,11 @@ class Planner:
         if judgement is None or not self.usable(judgement):
             return None
         return replace(place, key=key, bytes=judgement.bytes, judgement=judgement)
+
+    def _made(self, rule: Rule) -> Ready:
+        if rule not in self._ready:
+            self._ready[rule] = make_ready(self._completed(rule), self._defaults.cards)
+        return self._ready[rule]
 
     def _completed(self, rule: Rule) -> Rule:
         """Fill what the audit's configuration leaves out from the organisation's."""

@@ -10,7 +10,6 @@ from gatekeeper.audit.rows import Found
 from gatekeeper.audit.settled import Settled
 from gatekeeper.errors import RegistryError
 from gatekeeper.foreign_text import visible
-from gatekeeper.ledger.entries import Seen
 from gatekeeper.registry.interface import Outcome
 
 _HARDENED = "hardened.onnx"
@@ -22,23 +21,31 @@ def publish(
 ) -> list[str]:
     """Tell the registry; gives what it did not take, one line each."""
     now = {(one.seen.model, one.seen.version): one.seen for one in rows}
-    told: list[tuple[Seen, str | None]] = []
-    troubles: list[str] = []
-    for one in settled:
-        seen = now[one.version.model, one.version.version]
-        mark = f"{one.key}:{one.decision}:{one.accepted}"
-        if one.version.fault or seen.published == mark:
-            continue
+    due = [
+        (one, now[one.version.model, one.version.version])
+        for one in settled
+        if not one.version.fault
+    ]
+    due = [(one, seen) for one, seen in due if seen.published != _mark(one)]
+    name, ledger, troubles = auditor.name, auditor.ledger, []
+    # Written first: what is cut off midway is told again, whatever it was told before.
+    blank = [(replace(seen, published=""), None) for _, seen in due if seen.published]
+    ledger.keep(name, number, at, blank)
+    for one, seen in due:
         try:
             auditor.registry.publish(one.version, _outcome(auditor, one, at))
         except RegistryError as error:
-            name = visible(f"{one.version.model}/{one.version.version}")
-            troubles.append(f"the verdict on {name} was not taken: {error}. {error.hint}".strip())
+            told = visible(f"{one.version.model}/{one.version.version}")
+            troubles.append(f"the verdict on {told} was not taken: {error}. {error.hint}".strip())
         else:
-            told.append((replace(seen, published=mark), None))
-    auditor.ledger.keep(auditor.name, number, at, told)
+            ledger.keep(name, number, at, [(replace(seen, published=_mark(one)), None)])
     more = len(troubles) - _MOST_TOLD
     return [*troubles[:_MOST_TOLD], *([f"and {more} more verdicts"] if more > 0 else [])]
+
+
+def _mark(one: Settled) -> str:
+    """What the registry is to show; a version that was made anew is told again."""
+    return f"{one.key}:{one.decision}:{one.accepted}:{one.version.fingerprint}"
 
 
 def _outcome(auditor: Auditor, one: Settled, at: str) -> Outcome:

@@ -54,7 +54,9 @@ def audit(
         number = auditor.ledger.begin(auditor.name, tool=__version__, at=started)
         before = auditor.ledger.seen(auditor.name)
         course = _Course(number=number, started_at=started, before=before)
-        plan = auditor.planner.plan(auditor.registry, before, auditor.ledger.judgements())
+        plan = auditor.planner.plan(
+            auditor.registry, before, auditor.ledger.judgements(auditor.name)
+        )
         tell(f"{len(plan.settled)} version(s) known, {len(plan.open)} to look at")
         settled = [*plan.settled, *_settle(auditor, plan, course, fan_out or threads, tell)]
         return _conclude(auditor, plan, course, settled, tell)
@@ -118,6 +120,9 @@ def _conclude(
 ) -> Audit:
     now, name, ledger = _now(), auditor.name, auditor.ledger
     rows = [_found(auditor, one, course, now) for one in settled]
+    known = sum(1 for seen in course.before.values() if not seen.gone)
+    if known and not settled and not plan.trouble:
+        plan.trouble = f"the registry lists nothing, where {known} version(s) were before"
     if plan.trouble:
         course.troubles.append(plan.trouble)
     else:
@@ -130,13 +135,14 @@ def _conclude(
         course.troubles += publish(auditor, settled, rows, number=course.number, at=now)
     done = _sum(auditor, course, rows, now)
     write_page(auditor.folder, done)
+    done = _told(auditor, done, tell)
     counts = done.counts
     ledger.finish(
         course.number, finished_at=now, exit_code=done.exit_code, judged=done.judged,
         passed=counts.passed, hardened=counts.hardened, rejected=counts.rejected,
         undecided=counts.undecided,
     )  # fmt: skip
-    return _told(auditor, done, tell)
+    return done
 
 
 def _found(auditor: Auditor, settled: Settled, course: _Course, now: str) -> Found:

@@ -23,6 +23,16 @@ _TRIES = 3
 PAUSE = 1.0  # seconds before the second try; twice as many before the third
 
 
+class _Straight(urllib.request.HTTPRedirectHandler):
+    """Follows no redirection: it would turn the message into a request for a page."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Refuse, so that the answer counts as the error that it is."""
+
+
+_OPENER = urllib.request.build_opener(_Straight)
+
+
 def body_of(audit: Audit) -> dict[str, Any]:
     """Say how the registry stands, and what changed; at most 100 versions are named."""
     news = [row for row in audit.rows if row.change != "same"]

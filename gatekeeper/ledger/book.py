@@ -11,7 +11,7 @@ from threading import Event, Lock, Thread
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, RowMapping, Select, desc, insert, select, update
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
 
 from gatekeeper.ledger.claims import RENEW, claim, is_free, owner, release, renew
 from gatekeeper.ledger.entries import Finished, Judgement, Past, Seen
@@ -102,9 +102,11 @@ class Ledger:
 
         self._do(work)
 
-    def judgements(self) -> dict[str, Judgement]:
-        """Give every verdict by its key."""
-        asked = select(JUDGEMENTS).execution_options(yield_per=_AT_ONCE)
+    def judgements(self, registry: str) -> dict[str, Judgement]:
+        """Give every verdict on bytes that `registry` was seen to hold, by its key."""
+        held = select(VERSIONS.c.artifact_sha256).where(VERSIONS.c.registry == registry)
+        asked = select(JUDGEMENTS).where(JUDGEMENTS.c.artifact_sha256.in_(held))
+        asked = asked.execution_options(yield_per=_AT_ONCE)
 
         def work(connection: Connection) -> dict[str, Judgement]:
             rows = connection.execute(asked).mappings()
@@ -133,8 +135,10 @@ class Ledger:
 
     def release(self, key: str) -> None:
         """Let go of `key` without a verdict."""
-        self._do(lambda connection: release(connection, key, self.owner))
-        self._held.discard(key)
+        try:
+            self._do(lambda connection: release(connection, key, self.owner))
+        finally:
+            self._held.discard(key)
 
     def settle(self, judgement: Judgement) -> None:
         """Write a verdict down; its key is still to be released."""
@@ -190,14 +194,16 @@ class Ledger:
                 if tried + 1 == _TRIES or not _cut(error):
                     raise failed(error) from None
                 time.sleep(_PAUSE * 2**tried)
+            except SQLAlchemyError as error:
+                raise failed(error) from None
         raise AssertionError  # the last try returns or raises
 
     def _renew(self) -> None:
         while not self._over.wait(RENEW):
             try:
                 with self._engine.begin() as connection:
-                    renew(connection, self.owner)
-            except DBAPIError:
+                    renew(connection, self.owner, list(self._held))
+            except SQLAlchemyError:
                 continue  # the next sign of life may come through
 
 

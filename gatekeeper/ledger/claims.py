@@ -6,6 +6,7 @@ import os
 import platform
 import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 from sqlalchemy import Connection, delete, insert, select, update
@@ -53,9 +54,10 @@ def is_free(connection: Connection, key: str) -> bool:
     return held is None or _ended(held["owner"], held["seen_at"])
 
 
-def renew(connection: Connection, mine: str) -> None:
-    """Give a sign of life for all that `mine` holds."""
-    connection.execute(update(CLAIMS).where(CLAIMS.c.owner == mine).values(seen_at=time.time()))
+def renew(connection: Connection, mine: str, keys: Sequence[str]) -> None:
+    """Give a sign of life for `keys`, where `mine` holds them."""
+    held = (CLAIMS.c.owner == mine, CLAIMS.c.key.in_(keys))
+    connection.execute(update(CLAIMS).where(*held).values(seen_at=time.time()))
 
 
 def release(connection: Connection, key: str, mine: str) -> None:
@@ -64,13 +66,15 @@ def release(connection: Connection, key: str, mine: str) -> None:
 
 
 def _ended(name: str, seen_at: float) -> bool:
-    return time.time() - seen_at >= LEASE or _dead(name)
+    """Tell whether a claim's owner is no more; one of another machine is believed dead when silent.
 
-
-def _dead(name: str) -> bool:
-    """Tell whether the owner was a process of this machine that is no more."""
+    A process of this machine can be looked for, so that neither sleep nor a clock set anew ends
+    its claims.
+    """
     machine, pid, started, _ = name.rsplit("/", 3)
-    return machine == _machine() and _started(int(pid)) != started
+    if machine == _machine():
+        return _started(int(pid)) != started
+    return time.time() - seen_at >= LEASE
 
 
 def _machine() -> str:

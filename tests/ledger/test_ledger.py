@@ -58,7 +58,9 @@ def test_what_was_settled_is_known_to_the_next_worker(ledger: Ledger, url: str) 
     ledger.settle(JUDGED)
     ledger.settle(replace(JUDGED, decision="reject", accepted=False))
     with_new_eyes = Ledger(url)
-    assert with_new_eyes.judgements() == {
+    with_new_eyes.keep("r", with_new_eyes.begin("r", tool="1", at=NOW), NOW, [(SEEN, "new")])
+    assert with_new_eyes.judgements("elsewhere") == {}
+    assert with_new_eyes.judgements("r") == {
         JUDGED.key: replace(JUDGED, decision="reject", accepted=False)
     }
     with_new_eyes.close()
