@@ -17,6 +17,8 @@ from gatekeeper.model import Images, Model
 from gatekeeper.redteam import BadNets
 from gatekeeper.training import Recipe, fine_tune
 
+# Not in files of this name below: tests import from this one.
+pytest_plugins = ["postgres_fixtures", "registry_fixtures"]
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache"
 RECIPE = Recipe(epochs=15, lr=0.1, batch=64, schedule="cosine")

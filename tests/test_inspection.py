@@ -8,7 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
-import time
+import threading
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ import torch
 from candidates import gatekeeper
 
 from gatekeeper.candidate.inspect import Inspector
-from gatekeeper.errors import RunDirectoryError
+from gatekeeper.errors import CandidateError, RunDirectoryError
 
 POOR = """
 import resource, sys
@@ -105,7 +105,7 @@ def test_a_file_that_cannot_be_read_leaves_no_answer_behind(folder: Path) -> Non
     if not unread.exists():
         pytest.skip("no such file on this machine")
     with Inspector() as inspector:
-        with pytest.raises(RunDirectoryError, match="Invalid argument"):
+        with pytest.raises(CandidateError, match="Invalid argument"):
             inspector.inspect(unread)
         (folder / "bad.pt").write_bytes(RUNS)
         assert inspector.inspect(folder / "bad.pt").findings
@@ -118,11 +118,14 @@ def test_an_interrupted_inspection_names_no_option_that_it_lacks(tmp_path: Path)
     os.truncate(path, 20 << 30)  # without blocks; to digest it takes long enough
     words = [sys.executable, "-m", "gatekeeper", "inspect", str(path)]
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as running:
-        until = time.monotonic() + 30
-        while not has_child(running.pid) and time.monotonic() < until:
-            time.sleep(0.01)
+        pause = threading.Event()
+        while not has_child(running.pid) and running.poll() is None:
+            pause.wait(0.01)
         running.send_signal(signal.SIGINT)
-        _, told = running.communicate(timeout=60)
+        try:
+            _, told = running.communicate(timeout=120)
+        finally:
+            running.kill()  # or it would be waited for until all is digested
     assert running.returncode == 130
     assert told.strip() == "Interrupted; nothing was left half-written."
 

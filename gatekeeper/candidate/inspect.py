@@ -7,6 +7,7 @@ torch, nothing is imported, nothing runs. Unparsed is never clean.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import stat
@@ -24,6 +25,7 @@ from gatekeeper.errors import CandidateError, RunDirectoryError
 from gatekeeper.records import Artifact, Finding, Severity
 from gatekeeper.rules import RULES
 
+_MACHINE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOSPC}
 _SEVERITIES = get_args(Severity)
 _TOLD = ("rule_id", "severity", "message", "member", "offset")  # by a child, of a finding
 _LONGEST = 4000  # characters of a text that a child may tell
@@ -99,6 +101,7 @@ class Inspector:
         """Inspect an open regular file from its beginning.
 
         Raises:
+            CandidateError: the file cannot be read, though it opened.
             RunDirectoryError: the machine failed, such as by having no descriptor left.
         """
         try:
@@ -106,6 +109,8 @@ class Inspector:
         except OSError as error:
             # It may still answer, and must not be taken for the answer about the next file.
             self.__exit__(None, None, None)
+            if error.errno not in _MACHINE:
+                raise _unread(path, error) from None
             message = f"the machine failed while {path} was inspected: {error.strerror or error}"
             raise RunDirectoryError(message) from None
 
@@ -236,7 +241,7 @@ def _changed(inspection: Inspection) -> Inspection:
     return replace(inspection, unreadable=message, hint=hint)
 
 
-def _unread(path: Path, error: OSError) -> CandidateError:
+def _unread(path: Path | str, error: OSError) -> CandidateError:
     message = f"cannot read {path}: {error.strerror or error}"
     return CandidateError(message, hint="Check the path, its permissions and the disk.")
 

@@ -7,7 +7,7 @@
         registry.publish(version, outcome)
 
 A new kind of registry is one file with a class that keeps the promises of `interface.Registry`, a
-line in `open_registry`, and a line in the table of `tests/registry/test_promises.py`.
+line in `open_registry`, and a line in the table of `tests/registry/test_registry_promises.py`.
 """
 
 from __future__ import annotations

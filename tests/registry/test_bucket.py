@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import bucket
+from registry_fixtures import bucket
 from servers import Answer, stand_in
 from stores import BucketStore
 
