@@ -159,11 +159,18 @@ class Auditor:
             what = f"internal error ({type(error).__name__}: {error}). Please report it."
             return replace(settled, fault=visible(what))
 
+    def answered(self, settled: Settled) -> Settled:
+        """Give the verdict that another worker found meanwhile; as it is where there is none."""
+        known = self.ledger.judgement(settled.key) if settled.busy else None
+        if known is None or not self.planner.usable(known):
+            return settled
+        return replace(settled, busy="", judgement=known, kept=True)
+
     def wait(self, settled: Settled, tell: Callable[[str], None]) -> Settled:
         """Wait for what another worker is judging: its verdict, or judged here where it died."""
         tell(f"the same bytes are being judged by {settled.busy}: waiting")
         until = time.monotonic() + self.config.minutes * 60
-        while settled.busy and time.monotonic() < until:
+        while (settled := self.answered(settled)).busy and time.monotonic() < until:
             time.sleep(_LOOK_AGAIN)
             if self.ledger.is_free(settled.key):
                 settled = self.take(settled.version)

@@ -101,8 +101,12 @@ def _settle(
             continue
         done.append(settled)
         _tell_of(settled, len(done), len(plan.open), tell)
-    for settled in busy:
-        done.append(auditor.wait(settled, tell))
+    # Mostly copies of what this very audit judged; then what is left by a scan that failed.
+    answered = [auditor.answered(settled) for settled in busy]
+    left = [settled.version for settled in answered if settled.busy]
+    again = fan_out(auditor, left) if left else ()
+    for settled in (*(one for one in answered if not one.busy), *again):
+        done.append(auditor.wait(settled, tell) if settled.busy else settled)
         _tell_of(done[-1], len(done), len(plan.open), tell)
     course.judged = sum(1 for one in done if one.judgement and not one.kept)
     return done
