@@ -39,7 +39,7 @@ def test_the_example_of_audit_yaml_is_one() -> None:
     example = re.search(r"```yaml\n(data: clean/digits.*?)```", TEXT, flags=re.DOTALL)
     assert example is not None
     config = AuditConfig.model_validate(yaml.safe_load(example[1]))
-    digits, signs = config.rule_for("digits-7"), config.rule_for("signs/a")
+    digits, signs = config.rule_for("digits-7"), config.rule_for("signs-a")
     assert digits is not None
     assert signs is not None
     assert (digits.data, signs.data) == ("clean/digits", "clean/signs")

@@ -50,7 +50,7 @@ def look(folder: Path, ready: Ready) -> Looked:
     file, fault = _choose(files, ready.rule.file)
     blocked, unsure = _around(folder, file) if len(files) > 1 else ("", "")
     if blocked or unsure or not file:
-        return Looked(fault=unsure or fault, blocked=blocked, lasting=not unsure)
+        return Looked(fault=fault or unsure, blocked=blocked, lasting=not unsure)
     path = folder / file
     given = ready.card_for(path.name)
     card = given or beside(path)

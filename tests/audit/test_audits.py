@@ -24,7 +24,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
     put(models, "many", "1", b"a", "a.pt")
     put(models, "many", "1", b"b", "b.pt")
     put(models, "picked", "1", LFS, "weights.pt")
-    put(models, "picked", "1", b"notes", "other.bin")
+    put(models, "picked", "1", b"notes", "weights-notes.txt")
     put(models, "companion", "1", LFS, "model.pt")
     put(models, "companion", "1", hostile(), "code/loader.pkl")
     put(models, "unruled", "1", LFS)
@@ -34,7 +34,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder,
         "workers: 2",
         """
-  - {models: "picked", file: "weights.*"}
+  - {models: "picked", file: "weights*.pt"}
   - {models: "companion", file: "model.pt"}
   - {models: "imageless", data: nowhere}
   - {models: "[!u]*"}
