@@ -17,7 +17,8 @@ from typing import Any
 
 from sqlalchemy import create_engine
 
-from gatekeeper.audit.auditor import Auditor, AuditOrder
+from gatekeeper.audit.auditor import Auditor
+from gatekeeper.audit.order import AuditOrder
 from gatekeeper.audit.rows import found
 from gatekeeper.audit.settled import Settled
 from gatekeeper.ledger.entries import Judgement

@@ -122,6 +122,16 @@ _HIDDEN: dict[str, Content] = {
     "in a .txt member": checkpoint(HARMLESS, **{"note.txt": PAYLOAD}),
     "in a .json member": checkpoint(HARMLESS, **{"config.json": PAYLOAD}),
     "in the fourth pickle of a legacy file": MAGIC + HARMLESS + b"\x80\x02" + PAYLOAD,
+    "kept by a persistent id, then called": MAGIC
+    + HARMLESS
+    + b"\x80\x02("
+    + text("module")
+    + b"ctorchvision.models._api\nload_state_dict_from_url\n"
+    + text("")
+    + text("")
+    + b"tQ("
+    + text("file:///x")
+    + b"tR.",
 }
 _MANY = b"\x80\x04" + b"]" * 1_000_000 + b"."
 _ENDLESS = checkpoint(b"\x80\x02})" + b"2\x86" * 60 + b"K\x01s.")

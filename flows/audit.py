@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,22 +24,25 @@ from prefect.client.schemas.objects import (
 from prefect.concurrency.sync import concurrency
 from prefect.context import TaskRunContext
 from prefect.events import emit_event
-from prefect.futures import as_completed
+from prefect.futures import PrefectFuture, as_completed
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import Task
 
-from gatekeeper.audit.auditor import Auditor, AuditOrder, auditor_for
+from gatekeeper.audit.auditor import Auditor, auditor_for
 from gatekeeper.audit.judging import judge
+from gatekeeper.audit.order import AuditOrder, refuse_passwords
 from gatekeeper.audit.run import audit
-from gatekeeper.audit.settled import Settled, read_settled, read_version
+from gatekeeper.audit.settled import Settled, read_settled, read_version, settled_or_lost
 from gatekeeper.audit.summary import Audit
 from gatekeeper.devices import device_of
 from gatekeeper.errors import GatekeeperError, RegistryError, UsageError
 from gatekeeper.flow_loader import load_flow
+from gatekeeper.foreign_text import visible
 from gatekeeper.job import Job
 from gatekeeper.ledger.entries import Judgement
 from gatekeeper.registry.interface import Version
+from gatekeeper.registry.redaction import redacted
 
 _SHOWN = 100  # versions in the table
 # This file is loaded by its path, under a name that a worker of Dask or Ray could not import.
@@ -111,12 +115,16 @@ def submitted(auditor: Auditor, versions: list[Version]) -> Iterator[Settled]:
     """Settle versions as tasks, as many at once as the audit has workers, wherever they run."""
     order, waiting = asdict(auditor.order), iter(versions)
     # Prefect's own engines would begin with all of them at once.
-    running = [settle.submit(order, asdict(one)) for one in islice(waiting, auditor.workers)]
+    running = {settle.submit(order, asdict(one)): one for one in islice(waiting, auditor.workers)}
     while running:
-        done = next(as_completed(running))
-        running.remove(done)
-        running += [settle.submit(order, asdict(one)) for one in islice(waiting, 1)]
-        yield read_settled(done.result())
+        done = next(as_completed(list(running)))
+        version = running.pop(done)
+        running |= {settle.submit(order, asdict(one)): one for one in islice(waiting, 1)}
+        yield settled_or_lost(version, partial(_result, done))
+
+
+def _result(done: PrefectFuture[dict[str, Any]]) -> Settled:
+    return read_settled(done.result())
 
 
 def runner(name: str, **settings: Any) -> Any:
@@ -150,9 +158,14 @@ def chosen_runner() -> Any:
     return runner(named, **({"address": address} if address else {}))
 
 
+def run_name() -> str:
+    """Name a run of the flow by its registry, without user and password."""
+    return f"audit {visible(redacted(flow_run.parameters['order']['registry']))}"
+
+
 @flow(
     name="gatekeeper-audit",
-    flow_run_name="audit {order[registry]}",
+    flow_run_name=run_name,
     task_runner=chosen_runner(),
     persist_result=False,
     result_serializer="json",
@@ -171,8 +184,10 @@ def run_audit(order: AuditOrder) -> int:
     """Run the flow for `order`; gives the exit code.
 
     Raises:
+        UsageError: an address holds a password.
         GatekeeperError: Prefect's server does not answer, or not any more.
     """
+    refuse_passwords(order)
     try:
         return int(audit_registry(asdict(order))["exit_code"])
     except httpx.TransportError as error:

@@ -14,7 +14,7 @@ from gatekeeper.errors import UsageError
 from gatekeeper.terminal import say
 
 if TYPE_CHECKING:
-    from gatekeeper.audit.auditor import AuditOrder
+    from gatekeeper.audit.order import AuditOrder
     from gatekeeper.audit.summary import Audit
 
 _EXISTING = click.Path(path_type=Path)
@@ -45,7 +45,7 @@ def audit(
 
     Exit codes tell how the registry stands: 1 before 3 before 0, also where nothing was new.
     """
-    from gatekeeper.audit.auditor import AuditOrder
+    from gatekeeper.audit.order import AuditOrder
     from gatekeeper.audit.summary_file import write_audit
     from gatekeeper.audit.text import audit_text
 

@@ -33,14 +33,23 @@ def find_config(start: Path) -> Config:
     Raises:
         ConfigError: it is malformed, or `GATEKEEPER_CONFIG` names nothing.
     """
+    file = config_file(start)
+    return read_config(file) if file else Config()
+
+
+def config_file(start: Path) -> Path | None:
+    """Name the file that `find_config` reads; None where there is none.
+
+    Raises:
+        ConfigError: `GATEKEEPER_CONFIG` names nothing.
+    """
     named = os.environ.get(VARIABLE)
-    if named:
-        if not Path(named).exists():
-            message = f"{VARIABLE} names {named}, and there is no such file"
-            raise ConfigError(message, hint=f"Correct {VARIABLE}, or unset it.")
-        return _read(Path(named))
-    nearest = _nearest(start)
-    return _read(nearest) if nearest else Config()
+    if not named:
+        return _nearest(start)
+    if not Path(named).exists():
+        message = f"{VARIABLE} names {named}, and there is no such file"
+        raise ConfigError(message, hint=f"Correct {VARIABLE}, or unset it.")
+    return Path(named)
 
 
 def came_with(candidate: Path, start: Path) -> bool:
@@ -62,7 +71,12 @@ def _nearest(start: Path) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-def _read(path: Path) -> Config:
+def read_config(path: Path) -> Config:
+    """Read one such file.
+
+    Raises:
+        ConfigError: it is malformed, or not there.
+    """
     config = validated(read_yaml(path, ConfigError), Config, ConfigError)
     home = path.resolve().parent
     policy = config.policy

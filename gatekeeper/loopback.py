@@ -55,8 +55,12 @@ def serving(
 
 
 @contextmanager
-def prefect_server(log: Path, *, home: Path | None = None, port: int = 0) -> Iterator[str]:
+def prefect_server(
+    log: Path, *, home: Path | None = None, port: int = 0, secret: str = ""
+) -> Iterator[str]:
     """Run Prefect's server, its pages and its scheduler; gives the address of its interface.
+
+    `secret` (NAME:PASSWORD) is then asked of everyone but for whether the server is well.
 
     Raises:
         GatekeeperError: it does not start.
@@ -65,6 +69,9 @@ def prefect_server(log: Path, *, home: Path | None = None, port: int = 0) -> Ite
     url = f"http://{HOST}:{port}/api"
     # Its pages would look for it at the port that it has by default.
     environment = {"PREFECT_SERVER_UI_API_URL": url, "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    # By itself it lets the pages of any site ask it.
+    environment["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"] = f"http://{HOST}:{port}"
+    environment |= {"PREFECT_SERVER_API_AUTH_STRING": secret} if secret else {}
     environment |= {"DO_NOT_TRACK": "1"} | ({"PREFECT_HOME": str(home)} if home else {})
     words = [sys.executable, "-P", "-m", "prefect", "server", "start", "--host", HOST]
     words += ["--port", str(port)]

@@ -110,7 +110,8 @@ def _refuse_another(before: str, job: Job, room: RunDirectory) -> None:
     file = room.file("candidate.json")
     digest = room.read_json("candidate.json")["artifact"]["sha256"] if file.exists() else None
     path = Path(job.model)
-    if digest is None or not path.is_file() or os.path.realpath(path) == os.path.realpath(before):
+    # Empty where the file vanished before it was read: a record of no candidate yet.
+    if not digest or not path.is_file() or os.path.realpath(path) == os.path.realpath(before):
         return
     if sha256_file(path) != digest:
         message = f"{job.out} is the run of another candidate, {before}"

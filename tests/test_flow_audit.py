@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import posix
+import re
 import signal
 import sqlite3
 import subprocess
@@ -15,11 +16,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import pytest
 from candidates import gatekeeper, watched_network
 
-from gatekeeper.loopback import free_port, prefect_server
+from gatekeeper.loopback import free_port, opened, prefect_server
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 VOLATILE = {"judged_at", "since", "report", "address"}
@@ -92,7 +94,7 @@ def test_the_flow_gives_the_same_rows(tmp_path: Path, registry: Path) -> None:
 # A registry that answers 503 to the first question, and a scan that cannot finish.
 FAULTY = """
 import json, sys
-from gatekeeper.audit.auditor import AuditOrder
+from gatekeeper.audit.order import AuditOrder
 from gatekeeper.errors import RegistryError, StepError
 from gatekeeper.flow_loader import load_flow
 from gatekeeper.registry.folder import FolderRegistry
@@ -176,6 +178,11 @@ def test_by_the_clock_until_it_is_interrupted(
         )  # fmt: skip
     try:
         until(lambda: (tmp_path / "out/index.html").is_file() or served.poll() is not None)
+        told = re.search(r"http://\S+/api", (tmp_path / "said").read_text(encoding="utf-8"))
+        assert told
+        with pytest.raises(HTTPError, match="401") as refused:
+            opened(f"{told[0]}/admin/settings", 30)
+        refused.value.close()
         if ending == signal.SIGINT:  # as a terminal sends it, to everything that was started
             os.killpg(served.pid, ending)
         else:

@@ -13,8 +13,8 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from gatekeeper.audit.auditor import AuditOrder
 from gatekeeper.audit.config import AuditConfig, MLflowWishes, Rule, Terms, Webhook
+from gatekeeper.audit.order import AuditOrder
 from gatekeeper.audit.webhook import signature
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -54,6 +55,17 @@ def test_the_run_of_another_candidate_is_refused(job: Job, passed: Path, tmp_pat
     told: list[str] = []
     run(replace(job, model=str(moved)), resume=True, tell=told.append)
     assert any("differs from the earlier run's (model)" in line for line in told)
+
+
+def test_the_record_of_a_vanished_candidate_is_no_candidates(job: Job, passed: Path) -> None:
+    file = passed / "candidate.json"
+    record = json.loads(file.read_text(encoding="utf-8"))
+    record["artifact"]["sha256"] = ""
+    file.write_text(json.dumps(record), encoding="utf-8")
+    state = passed / "run.json"
+    state.write_text(state.read_text(encoding="utf-8").replace(job.model, "gone.pt"), "utf-8")
+    run(job, resume=True)
+    assert json.loads(file.read_text(encoding="utf-8"))["artifact"]["sha256"]
 
 
 def test_a_resumed_run_that_is_none_is_told(job: Job) -> None:

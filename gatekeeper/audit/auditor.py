@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -14,11 +14,12 @@ from typing import Protocol
 from gatekeeper.audit.config import AuditConfig, read_audit_config
 from gatekeeper.audit.judging import MisfitError, judge
 from gatekeeper.audit.looking import Looked, look
+from gatekeeper.audit.order import AuditOrder, placed
 from gatekeeper.audit.planning import Planner
 from gatekeeper.audit.rooms import room_for, sweep
 from gatekeeper.audit.settled import Settled
 from gatekeeper.audit.terms import Ready, stamp_of
-from gatekeeper.config import Config, came_with, find_config
+from gatekeeper.config import VARIABLE, Config, read_config
 from gatekeeper.errors import ConfigError, GatekeeperError
 from gatekeeper.foreign_text import visible
 from gatekeeper.job import Job
@@ -53,26 +54,12 @@ def scan_here(job: Job, key: str, *, again: str, threads: int, minutes: float) -
     return judge(job, key, threads=threads, minutes=minutes)
 
 
-@dataclass(frozen=True, kw_only=True)
-class AuditOrder:
-    """What was asked for: plain values, so that it travels to a worker as JSON."""
-
-    registry: str
-    out: str
-    config: str | None = None
-    ledger: str | None = None
-    workers: int | None = None
-    rehash: bool = False  # trust no fingerprint: fetch and digest every version anew
-    again: bool = False  # try undecided ones again before their time
-    course: str = ""  # tells audits apart in a worker that outlives them, and opens anew for each
-
-
 class Auditor:
     """Opens registry, ledger and rules once, and settles one version at a time."""
 
     def __init__(self, order: AuditOrder) -> None:
         """Work for `order`; nothing is opened before it is asked for."""
-        self.order = order
+        self.order = placed(order)
         self.folder = Path(order.out)
 
     @cached_property
@@ -105,13 +92,17 @@ class Auditor:
         """Read the organisation's `gatekeeper.yaml`, which no maker of a model may write.
 
         Raises:
-            ConfigError: it is malformed, or lies in the registry.
+            ConfigError: it is malformed, not there on this machine, or lies in the registry.
         """
-        inside = Path(self.registry.address) / "any"
-        if inside.parent.is_dir() and came_with(inside, Path.cwd()):
+        if not self.order.organisation:
+            return Config()
+        file = Path(self.order.organisation)
+        registry = Path(self.registry.address)
+        inside = registry.is_dir() and file.resolve().is_relative_to(registry.resolve())
+        if inside and not os.environ.get(VARIABLE):
             message = "the nearest gatekeeper.yaml lies in the registry, where a stranger may write"
             raise ConfigError(message, hint="Audit from elsewhere, or say GATEKEEPER_CONFIG=FILE.")
-        return find_config(Path.cwd())
+        return read_config(file)
 
     @property
     def name(self) -> str:
@@ -237,17 +228,6 @@ class Auditor:
             device=rule.device or "auto",
             seed=rule.seed or 0,
         )
-
-
-def placed(order: AuditOrder) -> AuditOrder:
-    """Make the paths of `order` absolute, for a run that begins in another folder."""
-    registry = order.registry
-    return replace(
-        order,
-        registry=str(Path(registry).resolve()) if Path(registry).is_dir() else registry,
-        out=str(Path(order.out).resolve()),
-        config=str(Path(order.config).resolve()) if order.config else None,
-    )
 
 
 @lru_cache(maxsize=4)

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from gatekeeper import __version__
-from gatekeeper.audit.auditor import Auditor, AuditOrder, auditor_for
+from gatekeeper.audit.auditor import Auditor, auditor_for
 from gatekeeper.audit.config import secret_of
 from gatekeeper.audit.files import write_page
+from gatekeeper.audit.order import AuditOrder
 from gatekeeper.audit.planning import Plan
 from gatekeeper.audit.publishing import publish
 from gatekeeper.audit.rows import Found, count, exit_code, found, gone
-from gatekeeper.audit.settled import Settled
+from gatekeeper.audit.settled import Settled, settled_or_lost
 from gatekeeper.audit.summary import SCHEMA_VERSION, Audit, Counts, Trend
 from gatekeeper.audit.webhook import send
 from gatekeeper.errors import GatekeeperError
@@ -82,8 +83,9 @@ def threads(auditor: Auditor, versions: list[Version]) -> Iterator[Settled]:
     """Settle versions side by side; each scan is a process, so these only wait."""
     pool = ThreadPoolExecutor(auditor.workers)
     try:
-        for done in as_completed([pool.submit(auditor.take, version) for version in versions]):
-            yield done.result()
+        running = {pool.submit(auditor.take, version): version for version in versions}
+        for done in as_completed(running):
+            yield settled_or_lost(running[done], done.result)
     finally:
         # Interrupted: what is waiting is not begun, what is running ends with this process.
         pool.shutdown(wait=False, cancel_futures=True)

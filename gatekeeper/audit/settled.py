@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from gatekeeper.ledger.entries import Judgement
 from gatekeeper.records import Decision
 from gatekeeper.registry.interface import Version
+from gatekeeper.registry.redaction import in_one_line
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +49,16 @@ class Settled:
         """One line: why it is so."""
         judged = self.judgement.reason if self.judgement else ""
         return self.blocked or self.fault or judged
+
+
+def settled_or_lost(version: Version, result: Callable[[], Settled]) -> Settled:
+    """Give what a worker made of `version`; where the worker was lost, that is its row's reason."""
+    try:
+        return result()
+    except Exception as error:
+        # One worker must not end the audit of all others.
+        what = f"its worker was lost ({type(error).__name__}: {in_one_line(error)}). Audit again."
+        return Settled(version=version, fault=what)
 
 
 def read_version(plain: dict[str, Any]) -> Version:

@@ -26,7 +26,7 @@ from gatekeeper.candidate.numpy_calls import (
     is_followed,
     made,
 )
-from gatekeeper.candidate.partials import PARTIAL, Kept, Partial, Settings, bound
+from gatekeeper.candidate.partials import PARTIAL, Partial, Settings, bound
 
 _MOST_STACK = 200_000
 _MOST_GLOBALS = 10_000
@@ -36,6 +36,8 @@ _STRINGS = frozenset(
     {"STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE",
      "BINUNICODE8"}
 )  # fmt: skip
+_STORAGE = ("storage", b"storage")
+_UNKNOWN = "<persistent id>"  # what was not followed; told only where more is done than passing it
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
@@ -109,8 +111,8 @@ class Machine:
     def _settings(self, _: pickletools.OpcodeInfo, __: object, ___: int) -> None:
         self._push(Settings())
 
-    def _persistent(self, _: pickletools.OpcodeInfo, __: object, ___: int) -> None:
-        self._push(self._kept())
+    def _persistent(self, _: pickletools.OpcodeInfo, __: object, position: int) -> None:
+        self._push(self._kept(position))
 
     def _grouped(self, opcode: pickletools.OpcodeInfo, _: object, __: int) -> None:
         self._push(self._tuple(opcode.name))
@@ -126,12 +128,18 @@ class Machine:
             return None
         return tuple(items if count is None else items[::-1])
 
-    def _kept(self) -> Value:
-        """Follow a class of torch that a legacy file keeps with its source."""
+    def _kept(self, position: int) -> Value:
+        """Give what a persistent id leads to: a storage, or what a legacy file keeps, as it is.
+
+        Torch hands on whatever stands where a legacy file keeps a class beside its source, so it
+        may be called, created from and overwritten like any other.
+        """
         told = self.stack.pop()
         self._used([told], "passed")
-        module = isinstance(told, tuple) and len(told) > 1 and told[0] == "module"
-        return Kept(cast(tuple[Value, ...], told)[1]) if module else None
+        if isinstance(told, tuple) and told and told[0] in _STORAGE:
+            return None
+        kept = told[1] if isinstance(told, tuple) and len(told) > 1 else None
+        return Global(_UNKNOWN, position) if kept is None else cast(Value, kept)
 
     def _apply(self, name: str) -> None:
         """Note what is done to a global: created from, called, or written into."""
@@ -206,6 +214,8 @@ class Machine:
     def _used(self, values: list[Value], how: str) -> None:
         for value in values:
             if isinstance(value, Global):
+                if value.name == _UNKNOWN and how != "passed" and value.uses <= {"passed"}:
+                    self.globals.append(value)
                 value.uses.add(how)
 
     def _push(self, value: Value) -> None:

@@ -13,7 +13,7 @@ from gatekeeper.candidate.numpy_calls import (
     OddCallError,
     set_state,
 )
-from gatekeeper.candidate.partials import Kept, Partial, Settings, check_state
+from gatekeeper.candidate.partials import Partial, Settings, check_state
 
 _KEPT_BYTES = 16
 _LARGEST = 1 << 63
@@ -43,7 +43,7 @@ class Mark:
 MARK = Mark()
 # None is what is not followed. Bytes are cut short: nobody needs more than their beginning.
 Value = (
-    Global | str | int | float | bytes | tuple[Any, ...] | Dtype | Array | Settings | Kept | Partial
+    Global | str | int | float | bytes | tuple[Any, ...] | Dtype | Array | Settings | Partial
     | Nothing | Mark | None
 )  # fmt: skip
 CONSTANTS: dict[str, Value] = {

@@ -36,13 +36,6 @@ class Settings:
 
 
 @dataclass(frozen=True, eq=False)
-class Kept:
-    """A class as legacy files keep it, with its source."""
-
-    kind: object
-
-
-@dataclass(frozen=True, eq=False)
 class Partial:
     """What was made, by which name, around which kind of norm."""
 
@@ -57,7 +50,7 @@ def bound(maker: object, words: object) -> Partial:
         OddCallError: it is around anything else, or around arguments.
     """
     if isinstance(words, tuple) and len(words) == 1:
-        kind = _kind(words[0])
+        kind = words[0]
         if getattr(kind, "name", "") in _KINDS:
             return Partial(maker, kind)
     raise OddCallError
@@ -72,13 +65,9 @@ def check_state(partial: Partial, state: object) -> None:
     if not isinstance(state, tuple) or len(state) != 4:
         raise OddCallError
     kind, words, settings, rest = state
-    same = getattr(_kind(kind), "name", "") == getattr(partial.kind, "name", None)
+    same = getattr(kind, "name", "") == getattr(partial.kind, "name", None)
     honest = same and rest is NOTHING and words == ()
     if not (honest and isinstance(settings, Settings) and settings.plain):
         raise OddCallError
     # It goes on holding the very dict, which may still be written into.
     settings.owners.append(partial)
-
-
-def _kind(value: object) -> object:
-    return value.kind if isinstance(value, Kept) else value

@@ -8,6 +8,7 @@ from gatekeeper.foreign_text import visible
 
 # A password may hold slashes, as SQLAlchemy allows; rather too much is hidden than too little.
 _USER = re.compile(r"(?<=://)(?:[^:/\s@]*:[^@\s]*|[^/\s]*)@")
+_PASSWORD = re.compile(r"://[^:/\s@]*:[^@\s]*@")
 _SETTING = re.compile(
     r"(?i)([\w-]*(?:password|passwd|pwd|token|secret|signature|credential|accesskey|api_?key)"
     r"[\w-]*=)[^&\s;]+"
@@ -19,6 +20,11 @@ _MOST = 4000  # characters that are looked at
 def redacted(text: str) -> str:
     """Hide user, password and secret settings of every address in `text`."""
     return _SETTING.sub(r"\1***", _USER.sub("***@", text))
+
+
+def has_password(address: str) -> bool:
+    """Tell whether `address` holds a password or another secret; a user's name alone is none."""
+    return bool(_PASSWORD.search(address) or _SETTING.search(address))
 
 
 def in_one_line(error: object) -> str:

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from registries import LFS, audit, configure, hostile, put, rows
 
-from gatekeeper.audit.auditor import Auditor, AuditOrder
+from gatekeeper.audit.auditor import Auditor
 from gatekeeper.audit.config import Rule
 from gatekeeper.audit.looking import look
+from gatekeeper.audit.order import AuditOrder
 from gatekeeper.audit.terms import card_digest, images_digest, make_ready
 from gatekeeper.errors import ConfigError
 

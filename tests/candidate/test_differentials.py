@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import torch
 from candidates import gatekeeper
-from forged import HARMLESS, PAYLOAD, checkpoint, inspected, stack_global, zipped
+from forged import HARMLESS, PAYLOAD, blocked, checkpoint, inspected, stack_global, zipped
 from torch import nn
+from torchvision.models import mobilenet_v2
 
 from gatekeeper.candidate.extraction import extract
 from gatekeeper.candidate.pickles import walk
@@ -155,6 +156,30 @@ def test_a_legacy_file_of_the_other_byte_order_is_refused(tmp_path: Path) -> Non
     place = content.index(b"\x88", content.index(b"little_endian"))
     (tmp_path / "m.pt").write_bytes(content[:place] + b"\x89" + content[place + 1 :])
     assert "big-endian" in refused(tmp_path / "m.pt", "torch-legacy")
+
+
+_FETCH = b"ctorchvision.models._api\nload_state_dict_from_url\n"
+_KEPT = {
+    "by name": b"(X\6\0\0\0module" + _FETCH + b"X\0\0\0\0X\0\0\0\0tQ",
+    "by bytes": b"(C\6module" + _FETCH + b"tQ",
+    "kept twice": b"(X\6\0\0\0module" + b"(X\6\0\0\0module" + _FETCH + b"tQtQ",
+    "in a long tuple": b"(X\6\0\0\0module" + _FETCH + b"N" * 80 + b"tQ",
+}
+
+
+@pytest.mark.parametrize("kept", _KEPT.values(), ids=list(_KEPT))
+@pytest.mark.parametrize("call", [b"(X\x09\0\0\0file:///xtR.", b"q\1(h\1X\1\0\0\0xo."])
+def test_what_a_legacy_file_keeps_and_calls_is_told(
+    kept: bytes, call: bytes, tmp_path: Path
+) -> None:
+    """Torch gives back whatever is kept beside a source; the next opcode may call it."""
+    program = MAGIC + HARMLESS + b"\x80\x02" + kept + call
+    assert blocked(inspected(program, tmp_path)) == {"code-execution"}
+
+
+def test_whole_networks_of_legacy_files_stay_without_finding(tmp_path: Path) -> None:
+    torch.save(mobilenet_v2(num_classes=2), tmp_path / "m.pt", _use_new_zipfile_serialization=False)
+    assert inspected((tmp_path / "m.pt").read_bytes(), tmp_path).findings == ()
 
 
 def test_a_setting_that_hides_a_tensor_is_refused(tmp_path: Path) -> None:
