@@ -84,11 +84,12 @@ class Auditor:
     def planner(self) -> Planner:
         """What holds versions against rules and ledger."""
         return Planner(
-            self.config, defaults=self._organisation(),
+            self.config, defaults=self.defaults,
             rehash=self.order.rehash, again=self.order.again,
         )  # fmt: skip
 
-    def _organisation(self) -> Config:
+    @cached_property
+    def defaults(self) -> Config:
         """Read the organisation's `gatekeeper.yaml`, which no maker of a model may write.
 
         Raises:
