@@ -107,7 +107,7 @@ def _judgement(record: GateRecord, key: str, *, run: Path, seconds: float) -> Ju
 
 
 def _reason(record: GateRecord) -> str:
-    told = (visible(reason) for reason in record.verdict.reasons)
+    told = (visible(reason).rstrip(".") for reason in record.verdict.reasons)
     reasons = "; ".join(told).replace(":; ", ": ")
     return reasons if len(reasons) <= _LONGEST else reasons[: _LONGEST - 1] + "…"
 
