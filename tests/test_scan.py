@@ -12,7 +12,6 @@ import onnx
 import pytest
 import torch
 from candidates import (
-    bare_policy,
     gatekeeper,
     quick_policy,
     repeatable,
@@ -29,8 +28,6 @@ from gatekeeper.pipeline import STEPS, begin, run, take
 from gatekeeper.redteam import BadNets
 from gatekeeper.rundir import RunDirectory
 
-SCREENS = "neuron-norm, trigger-inversion, maximum-margin"  # the least that gives a score
-
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory, held_out: Images) -> Path:
@@ -42,10 +39,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, held_out: Images) -> Pat
 @pytest.fixture(scope="module")
 def hardened_run(workplace: Path, backdoored: Model) -> Path:
     model = save_candidate(backdoored, workplace / "backdoored")
-    policy = quick_policy(workplace, "default", screens=SCREENS)
     result = gatekeeper(
         "scan", model, "--data", workplace / "clean.npz", "--out", workplace / "run",
-        "--policy", policy,
         "--quiet", cwd=workplace, env=watched_network(workplace),
         before=() if why_not() else alone(workplace / "network.count"),
     )  # fmt: skip
@@ -138,10 +133,7 @@ def test_a_clean_candidate_keeps_its_skill(
     workplace: Path, clean_model: Model, tmp_path: Path
 ) -> None:
     model = save_candidate(clean_model, tmp_path)
-    job = Job(
-        model=str(model), out=str(tmp_path / "run"), data=str(workplace / "clean.npz"),
-        policy=str(quick_policy(tmp_path, "default", screens=SCREENS)),
-    )  # fmt: skip
+    job = Job(model=str(model), out=str(tmp_path / "run"), data=str(workplace / "clean.npz"))
     record = run(job)
     assert record.verdict.decision in ("pass", "hardened")
     assert record.verification is not None
@@ -201,7 +193,7 @@ def test_a_candidate_that_runs_code_is_rejected_unrun(tmp_path: Path) -> None:
 def test_gatekeeper_yaml_is_enough(workplace: Path, backdoored: Model, tmp_path: Path) -> None:
     model = save_candidate(backdoored, tmp_path)
     (tmp_path / "gatekeeper.yaml").write_text(
-        f"data: {workplace / 'clean.npz'}\npolicy: {bare_policy(tmp_path)}\nout: runs\n",
+        f"data: {workplace / 'clean.npz'}\npolicy: {quick_policy(tmp_path, 'ci')}\nout: runs\n",
         encoding="utf-8",
     )
     result = gatekeeper("scan", model.name, cwd=tmp_path)
@@ -218,7 +210,7 @@ def test_a_step_killed_before_its_end_is_taken_again(
     model = save_candidate(backdoored, tmp_path)
     job = Job(
         model=str(model), out=str(tmp_path / "run"), data=str(workplace / "clean.npz"),
-        policy=str(bare_policy(tmp_path)),
+        policy=str(quick_policy(tmp_path, "ci")),
     )  # fmt: skip
     whole = run(Job(**{**job.__dict__, "out": str(tmp_path / "whole")}))
     with RunDirectory.open(Path(job.out), resume=False) as room:
