@@ -43,25 +43,13 @@ def save_candidate(model: Model, folder: Path, *, card: str = CARD) -> Path:
     return folder / "model.pt"
 
 
-def quick_policy(
-    folder: Path, name: str, *, screens: str = "neuron-norm, trigger-inversion"
-) -> Path:
-    """Write a shipped policy that names fewer screens, for tests that are about something else."""
+def quick_policy(folder: Path, name: str) -> Path:
+    """Write a shipped policy that names two screens, for tests that are about something else."""
     text = (ROOT / "policies" / f"{name}.yaml").read_text(encoding="utf-8")
-    quick, found = re.subn(r"screen: \[[^]]*\]", f"screen: [{screens}]", text)
+    quick, found = re.subn(r"screen: \[[^]]*\]", "screen: [neuron-norm, trigger-inversion]", text)
     assert found == 1
     path = folder / f"quick-{name}.yaml"
     path.write_text(quick, encoding="utf-8")
-    return path
-
-
-def bare_policy(folder: Path) -> Path:
-    """Write `ci` without anything that searches for triggers."""
-    text = quick_policy(folder, "ci", screens="neuron-norm").read_text(encoding="utf-8")
-    bare, found = re.subn(r"\n  (recovered_trigger_success|smallest_trigger_area):.*", "", text)
-    assert found == 2
-    path = folder / "bare.yaml"
-    path.write_text(bare, encoding="utf-8")
     return path
 
 
