@@ -13,6 +13,7 @@ from gatekeeper.foreign_text import visible
 from gatekeeper.registry.interface import Outcome
 
 _HARDENED = "hardened.onnx"
+_REPORT = "report.html"
 _MOST_TOLD = 20  # troubles; more of them are counted
 
 
@@ -52,13 +53,15 @@ def _outcome(auditor: Auditor, one: Settled, at: str) -> Outcome:
     judgement = one.judgement
     place = judgement.run if judgement else ""
     run = auditor.folder.resolve() / place if place else None
+    if run and not (run / _REPORT).is_file():
+        run = None  # it was deleted, or lies in the folder of another audit with this ledger
     hardened = run / _HARDENED if run and one.accepted and one.decision == "hardened" else None
     return Outcome(
         decision=one.decision,
         accepted=one.accepted,
         artifact_sha256=one.sha256,
         policy_sha256=judgement.policy_sha256 if judgement else "",
-        report=(run / "report.html").as_uri() if run else "",
+        report=(run / _REPORT).as_uri() if run else "",
         judged_at=judgement.judged_at if judgement else at,
         hardened=hardened if hardened and hardened.is_file() else None,
     )

@@ -27,13 +27,14 @@ def room_for(version: Version, folder: Path) -> Iterator[Path]:
     place = folder.resolve() / _PLACE
     with disk_told(place):
         place.mkdir(parents=True, exist_ok=True)
-        top = Path(tempfile.mkdtemp(dir=place))
+        with _alone(place):
+            top = Path(tempfile.mkdtemp(dir=place))
+            lock = (top / _LOCK).open("w")
+            # Held as long as this process lives, whatever ends it.
+            fcntl.flock(lock, fcntl.LOCK_EX)
         room = top / _plain(version.model) / _plain(version.version)
         room.mkdir(parents=True)
-        lock = (top / _LOCK).open("w")
     with lock:
-        # Held as long as this process lives, whatever ends it.
-        fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             yield room
         finally:
@@ -45,12 +46,19 @@ def sweep(folder: Path) -> None:
     place = folder / _PLACE
     if not place.is_dir():
         return
-    for top in place.iterdir():
-        with suppress(OSError), (top / _LOCK).open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(top, ignore_errors=True)
-    with suppress(OSError):
-        place.rmdir()
+    with suppress(OSError), _alone(place):
+        for top in place.iterdir():
+            with suppress(OSError), (top / _LOCK).open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(top, ignore_errors=True)
+
+
+@contextmanager
+def _alone(place: Path) -> Iterator[None]:
+    """Make or sweep rooms while no other process does; a room that is being made has no lock."""
+    with (place / _LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _plain(name: str) -> str:

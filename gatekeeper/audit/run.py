@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from gatekeeper import __version__
 from gatekeeper.audit.auditor import Auditor, auditor_for
 from gatekeeper.audit.config import secret_of
+from gatekeeper.audit.departed import departed
 from gatekeeper.audit.files import write_page
 from gatekeeper.audit.order import AuditOrder
 from gatekeeper.audit.planning import Plan
@@ -132,9 +133,9 @@ def _conclude(
     if plan.trouble:
         course.troubles.append(plan.trouble)
     else:
-        there = {(one.version.model, one.version.version) for one in settled}
-        left = (seen for place, seen in course.before.items() if place not in there)
-        rows += [gone(seen) for seen in left if not seen.gone]
+        left, trouble = departed(auditor.registry, course.before, settled)
+        rows += [gone(seen) for seen in left]
+        course.troubles += [trouble] if trouble else []
     rows.sort(key=lambda one: (one.seen.model, one.seen.version))
     ledger.keep(name, course.number, now, [(r.seen, r.in_history) for r in rows if r.is_news])
     if auditor.config.publish:

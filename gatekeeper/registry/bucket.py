@@ -85,8 +85,14 @@ class BucketRegistry:
             yield self._version(model, "", fault=_ODD)
             return
         place = f"{self._root}/{model}"
-        with told(f"{self.address}/{model}"):
-            found = self._members(place)
+        try:
+            with told(f"{self.address}/{model}"):
+                found = self._members(place)
+        except RegistryError as error:
+            if error.passing:
+                raise
+            yield self._version(model, "", fault=f"cannot be listed: {error}. {error.hint}".strip())
+            return
         for name, group in groupby(sorted(found), key=lambda member: member.partition("/")[0]):
             members = {member.partition("/")[2]: found[member] for member in group}
             yield self._described(model, name, members)

@@ -120,6 +120,26 @@ def test_what_changes_while_it_is_read_is_told(memory: BucketStore, tmp_path: Pa
     assert not list((tmp_path / "into").iterdir())
 
 
+def test_a_prefix_that_may_not_be_listed_does_not_end_the_list(memory: BucketStore) -> None:
+    for model in ("ours", "secret", "yours"):
+        memory.put(model, {"w.pt": b"weights"})
+    registry: Any = memory.registry()
+    listed = registry._store.find
+
+    def find(place: str, **more: Any) -> Any:
+        if place.endswith("/secret"):
+            raise PermissionError("Access Denied")
+        return listed(place, **more)
+
+    registry._store.find = find
+    found = [(one.model, one.version, one.fault) for one in registry.versions()]
+    assert [name for name, *_ in found] == ["ours", "secret", "yours"]
+    assert found[1][1] == ""
+    assert "cannot be listed" in found[1][2]
+    assert "Access Denied" in found[1][2]
+    assert (found[0][2], found[2][2]) == ("", "")
+
+
 @pytest.fixture
 def keys(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("s3fs")
