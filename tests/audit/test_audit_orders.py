@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from concurrent.futures import CancelledError
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
+from registries import configure, hostile, put
 
 from gatekeeper.audit.auditor import Auditor
 from gatekeeper.audit.order import AuditOrder, placed, refuse_passwords
-from gatekeeper.audit.run import threads
+from gatekeeper.audit.run import audit, threads
 from gatekeeper.audit.settled import Settled
 from gatekeeper.errors import ConfigError, UsageError
+from gatekeeper.registry.folder import FolderRegistry
 from gatekeeper.registry.interface import Version
 
 VERSIONS = [Version(model="m", version=str(n), address=f"m/{n}", fingerprint="") for n in (1, 2)]
@@ -99,3 +102,24 @@ def test_a_lost_worker_is_one_row(home: Path) -> None:
     auditor.cause = KeyboardInterrupt
     with pytest.raises(KeyboardInterrupt):
         list(threads(auditor, VERSIONS))
+
+
+def test_a_report_in_the_folder_of_another_audit_is_not_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two audits with one ledger: the second keeps the verdict, and has no report of its own."""
+    put(tmp_path / "models", "evil", "1", hostile())
+    config = configure(tmp_path, f"ledger: 'sqlite:///{tmp_path / 'ours.sqlite'}'")
+    reports = []
+    monkeypatch.setattr(
+        FolderRegistry, "publish", lambda _, __, outcome: reports.append(outcome.report)
+    )
+    for name in ("one", "two"):
+        put(tmp_path / "models", "evil", name, hostile())  # a verdict that is to be published
+        order = AuditOrder(
+            registry=str(tmp_path / "models"), out=str(tmp_path / name), config=str(config)
+        )
+        assert audit(order).judged == (1 if name == "one" else 0)
+    (report,) = {each for each in reports if each}
+    assert Path(unquote(urlsplit(report).path)).is_file()
+    assert reports[-1] == ""
