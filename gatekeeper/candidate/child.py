@@ -25,7 +25,7 @@ from typing import Any, BinaryIO
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from gatekeeper.candidate import confinement
-from gatekeeper.candidate.duties import LOOK, RUN
+from gatekeeper.candidate.duties import LOOK, MOST_AT_ONCE, RUN
 
 Answer = dict[str, Any]
 # A machine that is too small or broken says nothing about the candidate.
@@ -37,16 +37,23 @@ _QUESTION = 65_536  # bytes
 _MOST_STRUCTURE = 3 << 20  # bytes
 
 
-def looker() -> Callable[..., Answer]:
-    """Import what a look at any file needs; nothing can be opened afterwards."""
+def looker(channel: socket.socket) -> Callable[..., Answer]:
+    """Import what a look at any file needs; nothing can be opened afterwards.
+
+    The first findings are told at once: the rest of the file may be made to end this process.
+    """
     from picklescan import scanner  # noqa: F401 - `look` asks it later
 
     from gatekeeper.candidate.look import look
     from gatekeeper.candidate.seen import Seen
-    from gatekeeper.records import to_dict
+    from gatekeeper.records import Finding, to_dict
 
     def answer(source: BinaryIO) -> Answer:
-        seen = Seen()
+        def tell(finding: Finding) -> None:
+            if len(seen.findings) <= MOST_AT_ONCE:
+                channel.sendall(json.dumps({"found": to_dict(finding)}).encode() + b"\n")
+
+        seen = Seen(tell)
         ended = told(lambda: {"kind": look(source, seen)}, 0)
         kind = ended.get("kind", "unreadable")
         if "kind" not in ended:
@@ -171,8 +178,8 @@ def serve(channel: socket.socket, work: Callable[..., Answer], size: int) -> Non
 def main() -> None:
     """Confine this process, say how, then serve."""
     descriptor, kind, size = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-    work = looker() if kind == LOOK else runner() if kind == RUN else parser(kind)
     channel = socket.socket(fileno=descriptor)
+    work = looker(channel) if kind == LOOK else runner() if kind == RUN else parser(kind)
     protections = confinement.confine(size, lasting=kind == LOOK)
     channel.sendall(json.dumps({"protections": protections}).encode() + b"\n")
     serve(channel, work, size)

@@ -126,7 +126,9 @@ class Inspector:
             seen = _checked(child.answer(), protections)
         except QuarantineError as error:
             protections = protections or error.protections
-            seen = _Seen(kind="unreadable", unreadable=str(error), hint=error.hint)
+            # A finding outranks the way in which the rest of the file ended the look.
+            kept = _kept(self._child.found if self._child else [])
+            seen = _Seen(kind="unreadable", findings=kept, unreadable=str(error), hint=error.hint)
         digest = digest or _sha256(stream.fileno())
         if not seen.unreadable and seen.kind in UNREADABLE:
             reason, hint = UNREADABLE[seen.kind]
@@ -155,10 +157,7 @@ class _Seen:
 def _checked(answer: dict[str, Any], protections: tuple[str, ...]) -> _Seen:
     """Take nothing from a child's answer that an honest one could not say."""
     try:
-        findings = tuple(
-            Finding(screen="inspect", **{name: one[name] for name in _TOLD})
-            for one in answer["findings"]
-        )
+        findings = tuple(map(_finding, answer["findings"]))
         seen = _Seen(**{**answer, "findings": findings})
         honest = all(map(_is_honest, findings)) and type(seen.members) is int
         honest &= all(map(_is_text, (seen.kind, seen.unreadable, seen.hint)))
@@ -168,6 +167,19 @@ def _checked(answer: dict[str, Any], protections: tuple[str, ...]) -> _Seen:
         message = "the quarantine's answer is damaged"
         raise QuarantineError(message, protections=protections)
     return seen
+
+
+def _kept(found: list[Any]) -> tuple[Finding, ...]:
+    """Give what a child found before it ended; nothing where it is not what an honest one tells."""
+    try:
+        findings = tuple(map(_finding, found))
+    except (KeyError, TypeError):
+        return ()
+    return findings if all(map(_is_honest, findings)) else ()
+
+
+def _finding(told: Any) -> Finding:
+    return Finding(screen="inspect", **{name: told[name] for name in _TOLD})
 
 
 def _is_honest(finding: Finding) -> bool:

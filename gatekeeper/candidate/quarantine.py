@@ -28,6 +28,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
+from gatekeeper.candidate.duties import MOST_AT_ONCE
 from gatekeeper.errors import CandidateError, RunDirectoryError
 
 _CHILD = Path(__file__).with_name("child.py")
@@ -108,6 +109,7 @@ class Quarantine:
         self._ours, self._process = _started(work, size)
         self._left = b""
         self._until = 0.0
+        self.found: list[Any] = []  # told of the file before its answer, unchecked
         try:
             hello = self._answer(time.monotonic() + _START)
             self.protections = tuple(str(line) for line in hello.get("protections", []))
@@ -142,6 +144,7 @@ class Quarantine:
         """
         size = os.fstat(files[0].fileno()).st_size
         self._until = time.monotonic() + _SECONDS + size / _BYTES_PER_SECOND
+        self.found = []
         # A descriptor of its own: read-only, and with a position that is not ours.
         source = os.open(f"/proc/self/fd/{files[0].fileno()}", os.O_RDONLY)
         try:
@@ -163,6 +166,9 @@ class Quarantine:
             RunDirectoryError: the machine failed (disk full, no more processes), not the file.
         """
         answer = self._answer(self._until)
+        while "found" in answer and len(self.found) < MOST_AT_ONCE:
+            self.found.append(answer["found"])
+            answer = self._answer(self._until)
         _refuse(answer, self.protections)
         return answer
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from gatekeeper.candidate.pickles import MOST_OPCODES
 from gatekeeper.records import Finding
 
@@ -12,8 +14,9 @@ _LONGEST = 2000  # characters of what is told of a file
 class Seen:
     """What the look at one file gathers; `unreadable` keeps the first reason."""
 
-    def __init__(self) -> None:
-        """Begin with nothing seen and the whole budget of opcodes."""
+    def __init__(self, tell: Callable[[Finding], None] = lambda _: None) -> None:
+        """Begin with nothing seen and the whole budget of opcodes; `tell` of findings at once."""
+        self._tell = tell
         self.findings: list[Finding] = []
         self.unreadable = ""
         self.hint = ""
@@ -31,13 +34,13 @@ class Seen:
         """Add a finding; the first hundred are enough to block."""
         if len(self.findings) >= _MOST_FINDINGS:
             return
-        self.findings.append(
-            Finding(
-                rule_id=rule,
-                screen="inspect",
-                severity=severity,  # type: ignore[arg-type]
-                message=message[:_LONGEST],
-                member=member[:_LONGEST],
-                offset=offset,
-            )
+        finding = Finding(
+            rule_id=rule,
+            screen="inspect",
+            severity=severity,  # type: ignore[arg-type]
+            message=message[:_LONGEST],
+            member=member[:_LONGEST],
+            offset=offset,
         )
+        self.findings.append(finding)
+        self._tell(finding)

@@ -128,6 +128,35 @@ def test_a_child_that_ended_is_replaced_and_its_file_is_unread(model: Path) -> N
         assert inspector.inspect(model).unreadable == ""
 
 
+def test_what_was_found_outlives_a_look_that_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The attack is told though what follows it keeps the child busy beyond its time."""
+    (tmp_path / "slow.pkl").write_bytes(RUNS + b"\x80\x02" + b"N0" * 450_000 + b"N.")
+    monkeypatch.setattr(inspecting, "_sha256", lambda _: "0" * 64)
+    with Inspector() as inspector:
+        inspector.start()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("gatekeeper.candidate.quarantine._SECONDS", 0.3)
+            patch.setattr("gatekeeper.candidate.quarantine._BYTES_PER_SECOND", 1 << 60)
+            stopped = inspector.inspect(tmp_path / "slow.pkl")
+        whole = inspector.inspect(tmp_path / "slow.pkl")
+    assert "took too long and was stopped" in stopped.unreadable
+    assert [one.message for one in stopped.findings] == ["the pickle imports os.system"]
+    assert stopped.findings == whole.findings
+
+
+@pytest.mark.parametrize("told", [[3], [{}], [{"rule_id": "no-such-rule"}], ["found"] * 9])
+def test_what_no_honest_child_tells_early_is_not_believed(told: list[Any], model: Path) -> None:
+    with Inspector() as inspector:
+        child = inspector.start()
+        lines = [json.dumps({"found": one}).encode() + b"\n" for one in told]
+        child._left = b"".join([*lines, b"[]\n"])  # and an answer that is none
+        seen = inspector.inspect(model)
+    assert (seen.findings, seen.artifact.kind) == ((), "unreadable")
+    assert "answer is damaged" in seen.unreadable
+
+
 def test_many_files_are_told_one_by_one(tmp_path: Path) -> None:
     for number in range(40):
         content = checkpoint(RUNS) if number % 10 == 3 else checkpoint(b"\x80\x02}.")
