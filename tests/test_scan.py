@@ -133,7 +133,10 @@ def test_a_clean_candidate_keeps_its_skill(
     workplace: Path, clean_model: Model, tmp_path: Path
 ) -> None:
     model = save_candidate(clean_model, tmp_path)
-    job = Job(model=str(model), out=str(tmp_path / "run"), data=str(workplace / "clean.npz"))
+    job = Job(
+        model=str(model), out=str(tmp_path / "run"), data=str(workplace / "clean.npz"),
+        policy=str(quick_policy(tmp_path, "default")),
+    )  # fmt: skip
     record = run(job)
     assert record.verdict.decision in ("pass", "hardened")
     assert record.verification is not None
