@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from gatekeeper.candidate import safetensors_file
 from gatekeeper.candidate.quarantine import Quarantine, QuarantineError
 from gatekeeper.candidate.structure import Layer, StructureError, read_structure
 
+_ROOM = 1 << 29  # bytes beyond the file that its weights may take in the parent
+_PADDING = 16 << 20  # bytes of header and of small tied tensors
 READABLE = frozenset({"torch-zip", "torch-legacy", "npz", "safetensors", "onnx"})
 
 
@@ -58,6 +61,7 @@ def extract(
     except (safetensors_file.SafetensorsError, StructureError) as error:
         message = f"the quarantine's answer is damaged: {error}"
         raise QuarantineError(message, protections=protections) from None
+    _check_growth(tensors, size, out.stat().st_size, protections)
     if not tensors:
         message = "the file holds no tensor"
         raise QuarantineError(message, protections=protections)
@@ -70,3 +74,22 @@ def extract(
         graph=answer.get("graph"),
         no_graph=str(answer.get("no_graph", "")),
     )
+
+
+def _check_growth(
+    tensors: safetensors_file.Tensors, size: int, written: int, protections: tuple[str, ...]
+) -> None:
+    """Refuse views of few bytes that would fill the memory once they are weights in FP32.
+
+    Weights that stand in the file byte for byte take what their kind takes: four times as much
+    where they are 8-bit floats.
+
+    Raises:
+        QuarantineError: they would.
+    """
+    floats = (shape for kind, shape in tensors.values() if kind.startswith(("F", "BF")))
+    needed = 4 * sum(map(math.prod, floats))
+    if written > size + _PADDING and needed > size + _ROOM:
+        message = f"the file has {size:,} bytes, and its tensors would take {needed:,} in memory"
+        hint = "Ask its maker for a file that holds every tensor whole (tensor.contiguous())."
+        raise QuarantineError(message, hint=hint, protections=protections)

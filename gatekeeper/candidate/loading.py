@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -34,6 +36,13 @@ from gatekeeper.records import Finding, InputSpec
 
 MOST_CLASSES = 100_000  # as a card may have
 _SHOWN = 3  # tensors that differ
+_AT_ONCE = 1 << 22  # weights that are looked at in one go
+# Those that are no floats, as safetensors names them; floats are read as FP32.
+_TYPES = {
+    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
+    "U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "U8": torch.uint8,
+    "BOOL": torch.bool,
+}  # fmt: skip
 _COUNTER = "num_batches_tracked"
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -69,8 +78,8 @@ def load(
         network = build(resolved, spec, len(names), trusted=card.trusted).float()
     if structure and card.architecture is None:
         check_against(network, structure, name)
+    _check(name, network, weights)
     tensors = _tensors(weights, network)
-    _check(name, network, tensors)
     # Copied where the network's own code may tie weights, which assigning would part.
     network.load_state_dict(tensors, assign=own is None)
     if own:
@@ -92,8 +101,8 @@ def _load_sequential(
         message = f"{SEQUENTIAL}, shown two images of size {spec.size}, answers with {answer}"
         raise CardError(message, hint="Correct input in the card; it must give a row an image.")
     names = _classes(card, {"head.weight": (count, 1)}, given)
+    _check(SEQUENTIAL, network, weights)
     tensors = _tensors(weights, network)
-    _check(SEQUENTIAL, network, tensors)
     network.load_state_dict(tensors, assign=True)
     told = "output" in card.model_fields_set
     output = "probabilities" if ends_in_softmax(structure) and not told else card.output
@@ -135,16 +144,26 @@ def non_finite(weights: Path) -> list[Finding]:
             tensor = opened.get_tensor(name)
             if not tensor.is_floating_point() or tensor.numel() == 0:
                 continue
-            if tensor.element_size() < 2:
-                tensor = tensor.float()
-            # A sum is finite exactly when all are, but for overflow; then look closely.
-            if not tensor.sum(dtype=torch.float64).isfinite() and not tensor.isfinite().all():
-                bad = int((~tensor.isfinite()).sum())
+            # A child may write four times what it read, and a byte takes four as FP32.
+            pieces = tensor.flatten().split(_AT_ONCE)
+            if bad := sum(map(_not_finite, pieces)):
                 told = f"{bad} of {tensor.numel()} weights are NaN or infinite"
                 findings.append(_finding("non-finite-weights", "high", name, told))
-            elif tensor.dim() > 1 and not tensor.any():
+            elif tensor.dim() > 1 and not any(_wide(piece).any() for piece in pieces):
                 findings.append(_finding("all-zero-layer", "medium", name, "all weights are zero"))
     return findings
+
+
+def _not_finite(piece: Tensor) -> int:
+    """Count NaN and infinite numbers."""
+    piece = _wide(piece)
+    # A sum is finite exactly when all are, but for overflow; then look closely.
+    return 0 if piece.sum(dtype=torch.float64).isfinite() else int((~piece.isfinite()).sum())
+
+
+def _wide(piece: Tensor) -> Tensor:
+    """Give 8-bit floats, with which torch cannot count, in single precision."""
+    return piece.float() if piece.element_size() < 2 else piece
 
 
 def default_input(name: str, shapes: dict[str, tuple[int, ...]]) -> InputSpec:
@@ -189,18 +208,14 @@ def _tensors(weights: Path, network: nn.Module) -> dict[str, Tensor]:
     own = network.state_dict()
     # Layers' own versions, which no safetensors file has: MNASNet refuses weights without.
     tensors._metadata = own._metadata  # type: ignore[attr-defined]
-    own_prefix = common_prefix(own)
     with safe_open(weights, framework="pt") as opened:
-        names = list(opened.keys())
-        prefix = common_prefix(names)
-        for name in names:
+        for name, bare in _own_names(opened, own).items():
             tensor = opened.get_tensor(name)
-            bare = name.removeprefix(prefix)
             if bare.endswith(_COUNTER):
                 tensor = tensor.long()
             elif tensor.is_floating_point():
                 tensor = tensor.float()
-            tensors[own_prefix + bare] = tensor
+            tensors[bare] = tensor
     for name in own:
         # Files from before torch 0.4.1 lack the counter, which nothing here uses.
         if name.endswith(_COUNTER):
@@ -208,25 +223,35 @@ def _tensors(weights: Path, network: nn.Module) -> dict[str, Tensor]:
     return tensors
 
 
-def _check(name: str, network: nn.Module, tensors: dict[str, Tensor]) -> None:
+def _own_names(opened: Any, own: Iterable[str]) -> dict[str, str]:
+    """Give the name that the network has for each tensor of an open file."""
+    names = list(opened.keys())
+    prefix, own_prefix = common_prefix(names), common_prefix(own)
+    return {name: own_prefix + name.removeprefix(prefix) for name in names}
+
+
+def _check(name: str, network: nn.Module, weights: Path) -> None:
+    """Hold the header of `weights` against the network, before a tensor is read."""
     state = network.state_dict()
-    own = {key: tuple(tensor.shape) for key, tensor in state.items()}
-    missing = [f"{key} {own[key]} is missing" for key in own if key not in tensors]
-    surplus = [f"{key} {tuple(tensors[key].shape)} is not expected" for key in tensors
-               if key not in own]  # fmt: skip
-    shapes = [
-        f"{key} is {tuple(tensors[key].shape)}, expected {own[key]}"
-        for key in own
-        if key in tensors and tuple(tensors[key].shape) != own[key]
-    ]
-    kinds = [
-        f"{key} holds {_kind(tensors[key])}, expected {_kind(state[key])}"
-        for key in own
-        if key in tensors and tensors[key].is_floating_point() != state[key].is_floating_point()
-    ]
-    if problems := [*shapes, *missing, *surplus, *kinds]:
-        shown = "; ".join(problems[:_SHOWN])
-        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+    with safe_open(weights, framework="pt") as opened:
+        slices = {own: opened.get_slice(key) for key, own in _own_names(opened, state).items()}
+    shapes = {key: tuple(one.get_shape()) for key, one in slices.items()}
+    kinds = {key: _TYPES.get(one.get_dtype(), torch.float32) for key, one in slices.items()}
+    told = [
+        *(f"{key} is {shapes[key]}, expected {tuple(tensor.shape)}"
+          for key, tensor in state.items()
+          if key in shapes and shapes[key] != tuple(tensor.shape)),
+        *(f"{key} {tuple(tensor.shape)} is missing"
+          for key, tensor in state.items() if key not in shapes and not key.endswith(_COUNTER)),
+        *(f"{key} {shape} is not expected" for key, shape in shapes.items() if key not in state),
+        *(f"{key} holds {_kind(kinds[key])}, expected {_kind(tensor.dtype)}"
+          for key, tensor in state.items()
+          if key in kinds and not key.endswith(_COUNTER)
+          and kinds[key].is_floating_point != tensor.is_floating_point()),
+    ]  # fmt: skip
+    if told:
+        shown = "; ".join(told[:_SHOWN])
+        more = f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
         message = f"the tensors do not fit {name}: {shown}{more}"
         raise CardError(message, hint="Correct architecture, num_classes or input in the card.")
 
@@ -258,8 +283,8 @@ def _probe(model: Model) -> None:
         raise CardError(message, hint=hint)
 
 
-def _kind(tensor: Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
+def _kind(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _finding(rule: str, severity: str, tensor: str, message: str) -> Finding:

@@ -112,11 +112,14 @@ def _write(tensor: TensorView, out: BinaryIO, *, swap: bool) -> None:
     strides = tuple(stride * width for stride in tensor.stride)
     start, kind = tensor.offset * width, f"<u{width}"
     view: Any = np.ndarray(tensor.size, kind, tensor.storage.data, start, strides)
-    if swap:
-        view = view.byteswap()
-    if view.flags.c_contiguous:
+    if view.flags.c_contiguous and not swap:
         data = memoryview(view.reshape(-1).view(np.uint8))
         for start in range(0, len(data), _CHUNK):
             out.write(data[start : start + _CHUNK])
-    else:
-        out.write(view.tobytes())
+        return
+    # Piece by piece: a view may be many times as large as what it is a view of.
+    pieces: Any = np.nditer(
+        view, ["external_loop", "buffered"], order="C", buffersize=_CHUNK // width
+    )
+    for piece in pieces:
+        out.write((piece.byteswap() if swap else piece).tobytes())

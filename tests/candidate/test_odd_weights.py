@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tracemalloc
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision import models
 
+from gatekeeper.candidate import extraction, loading, state
 from gatekeeper.candidate.extraction import extract
 from gatekeeper.candidate.loading import load, non_finite, read_shapes
+from gatekeeper.candidate.standins import Storage, TensorView
 from gatekeeper.card import Card, read_card
 from gatekeeper.errors import CandidateError, CardError, GatekeeperError
 
@@ -135,6 +142,81 @@ def test_infinities_that_cancel_and_sums_that_overflow_are_told_apart(tmp_path: 
     large = torch.full((4,), torch.finfo(torch.float64).max, dtype=torch.float64)
     save_file({"cancelling": cancelling, "large": large}, tmp_path / "w.safetensors")
     assert [finding.layer for finding in non_finite(tmp_path / "w.safetensors")] == ["cancelling"]
+
+
+class Largest(TorchDispatchMode):
+    """Sees how many numbers a tensor of single precision has at most."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if isinstance(made, Tensor) and made.dtype in (torch.float32, torch.bool):
+            self.numbers = max(self.numbers, made.numel())
+        return made
+
+
+@pytest.mark.parametrize("last", [0.0, 1.0, float("nan")])
+def test_large_tensors_are_looked_at_piece_by_piece(
+    last: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weight = torch.zeros(64, 64)
+    weight[5, 5] = weight[63, 63] = last
+    save_file({"w": weight.to(torch.float8_e4m3fn)}, tmp_path / "w.safetensors")
+    monkeypatch.setattr(loading, "_AT_ONCE", 256)
+    with Largest() as seen:
+        found = non_finite(tmp_path / "w.safetensors")
+    told = {0.0: ["w: all weights are zero"], 1.0: []}
+    assert [one.message for one in found] == told.get(
+        last, ["w: 2 of 4096 weights are NaN or infinite"]
+    )
+    assert 0 < seen.numbers <= 256
+
+
+def test_what_does_not_fit_is_refused_before_a_tensor_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = through_quarantine({**fresh(), "1.weight": torch.ones(3, 3)}, tmp_path)
+    monkeypatch.setattr(loading, "_tensors", None)
+    with pytest.raises(CardError, match=r"1\.weight is \(3, 3\), expected"):
+        load(path, SMALL)
+
+
+def test_views_of_few_bytes_fill_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of a megabyte that shows its bytes four times over, and each takes four in FP32."""
+    monkeypatch.setattr(extraction, "_ROOM", 1 << 23)
+    monkeypatch.setattr(extraction, "_PADDING", 1 << 10)
+    few = torch.ones(1 << 20).to(torch.float8_e4m3fn)
+    assert through_quarantine({"w": few}, tmp_path).exists()
+    with pytest.raises(CandidateError, match="its tensors would take 16,777,216 in memory"):
+        through_quarantine({"w": few.expand(4, -1)}, tmp_path)
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_a_view_is_written_piece_by_piece_in_its_order(
+    swap: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = np.arange(24, dtype=">u4" if swap else "<u4")
+    storage = Storage("float32", "0", 24, memoryview(numbers.tobytes()))
+    turned = TensorView(storage, "float32", 1, (3, 2, 5), (1, 0, 4))
+    monkeypatch.setattr(state, "_CHUNK", 16)
+    out = io.BytesIO()
+    state.write_safetensors({"w": turned}, out, swap=swap, most=1000)
+    expected = numbers.reshape(6, 4)[:5].T[1:, None, :].repeat(2, axis=1)
+    assert out.getvalue().endswith(expected.astype("<u4").tobytes())
+
+
+def test_a_view_is_not_held_whole_while_it_is_written() -> None:
+    storage = Storage("uint8", "0", 1 << 20, memoryview(bytes(1 << 20)))
+    wide = TensorView(storage, "uint8", 0, (64, 1 << 20), (0, 1))
+    with Path("/dev/null").open("wb") as out:
+        tracemalloc.start()
+        try:
+            state.write_safetensors({"w": wide}, out, swap=False, most=1 << 30)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert peak < 3 * state._CHUNK < 64 << 20
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.module.", "model."])
