@@ -180,8 +180,12 @@ def main() -> None:
     descriptor, kind, size = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     channel = socket.socket(fileno=descriptor)
     work = looker(channel) if kind == LOOK else runner() if kind == RUN else parser(kind)
+    room = confinement.address_space()
     protections = confinement.confine(size, lasting=kind == LOOK)
-    channel.sendall(json.dumps({"protections": protections}).encode() + b"\n")
+    hello: Answer = {"protections": protections}
+    if kind == LOOK:
+        hello["address_space"] = room
+    channel.sendall(json.dumps(hello).encode() + b"\n")
     serve(channel, work, size)
     # onnxruntime would wait for a thread that was left behind.
     os._exit(0)

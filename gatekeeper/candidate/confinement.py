@@ -9,6 +9,8 @@ import resource
 import signal
 import sys
 
+from gatekeeper.candidate.duties import ENVIRONMENT
+
 try:
     # Without its C library, which every Debian has, it cannot be imported.
     import pyseccomp
@@ -48,12 +50,14 @@ def confine(size: int, *, lasting: bool = False) -> list[str]:
     _limit(resource.RLIMIT_FSIZE, most_output(size))
     address_space, data = _used_memory()
     if lasting:
-        # Files are mapped, however large; only memory of its own counts.
+        # Files are mapped, however large: only memory of its own counts here, and the parent caps
+        # the address space by each file.
         _limit(resource.RLIMIT_DATA, data + _BASE_MEMORY)
     else:
         _limit(resource.RLIMIT_AS, address_space + _BASE_MEMORY + 3 * size)
-    protections = ["own process", "empty environment", "no inherited descriptors"]
-    protections.append("resource limits")
+    protections = ["own process", "no inherited descriptors", "resource limits"]
+    if dict(os.environ) == ENVIRONMENT:
+        protections.append("nothing of our environment")
     if not sys.platform.startswith("linux"):
         return protections
     libc = ctypes.CDLL(None, use_errno=True)
@@ -68,6 +72,11 @@ def confine(size: int, *, lasting: bool = False) -> list[str]:
         if _seccomp():
             protections.append("no system call beyond its work (seccomp)")
     return protections
+
+
+def address_space() -> int:
+    """Bytes of address space that this process may have, beside the files that it maps."""
+    return _used_memory()[0] + 2 * _BASE_MEMORY
 
 
 def most_output(size: int) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from gatekeeper.candidate import safetensors_file
-from gatekeeper.candidate.quarantine import Quarantine, QuarantineError
+from gatekeeper.candidate.quarantine import Budget, Quarantine, QuarantineError
 from gatekeeper.candidate.structure import Layer, StructureError, read_structure
 
 _ROOM = 1 << 29  # bytes beyond the file that its weights may take in the parent
@@ -37,8 +37,17 @@ def extract(
     *,
     weights_key: str | None = None,
     accept_weak: bool = False,
+    budget: Budget | None = None,
 ) -> Extraction:
     """Let a child parse `stream` and write its tensors to `out` as safetensors.
+
+    Args:
+        stream: the bytes that were hashed and looked at.
+        kind: as the look named it.
+        out: where to.
+        weights_key: under which the weights stand, where there are several.
+        accept_weak: whether a quarantine that lacks the least protections will do.
+        budget: of the candidate's time, as other children left it.
 
     Raises:
         BlockedError: a tensor does not fit its storage, or a graph reaches out of its file.
@@ -52,7 +61,7 @@ def extract(
     with Quarantine(kind, size=size, accept_weak=accept_weak) as child:
         protections = child.protections
         with out.open("wb") as written:
-            answer = child.ask({"key": weights_key}, stream, written)
+            answer = child.ask({"key": weights_key}, stream, written, budget=budget)
     try:
         with out.open("rb") as read:
             tensors = safetensors_file.check(read)

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, cast, get_args
 
 from gatekeeper.candidate.duties import LOOK
 from gatekeeper.candidate.kinds import UNREADABLE
-from gatekeeper.candidate.quarantine import Quarantine, QuarantineError
+from gatekeeper.candidate.quarantine import Budget, Quarantine, QuarantineError
 from gatekeeper.errors import CandidateError, RunDirectoryError
 from gatekeeper.records import Artifact, Finding, Severity
 from gatekeeper.rules import RULES
@@ -97,15 +97,17 @@ class Inspector:
                 raise _unread(path, error) from None
         return inspection
 
-    def inspect_stream(self, stream: BinaryIO, path: str) -> Inspection:
-        """Inspect an open regular file from its beginning.
+    def inspect_stream(
+        self, stream: BinaryIO, path: str, *, budget: Budget | None = None
+    ) -> Inspection:
+        """Inspect an open regular file from its beginning, within `budget` if it is given.
 
         Raises:
             CandidateError: the file cannot be read, though it opened.
             RunDirectoryError: the machine failed, such as by having no descriptor left.
         """
         try:
-            return self._inspection(stream, path)
+            return self._inspection(stream, path, budget)
         except OSError as error:
             # It may still answer, and must not be taken for the answer about the next file.
             self.__exit__(None, None, None)
@@ -114,14 +116,14 @@ class Inspector:
             message = f"the machine failed while {path} was inspected: {error.strerror or error}"
             raise RunDirectoryError(message) from None
 
-    def _inspection(self, stream: BinaryIO, path: str) -> Inspection:
+    def _inspection(self, stream: BinaryIO, path: str, budget: Budget | None) -> Inspection:
         size = stream.seek(0, 2)
         protections: tuple[str, ...] = ()
         digest = ""
         try:
             child = self.start()
             protections = child.protections
-            child.send({}, stream)
+            child.send({}, stream, budget=budget)
             digest = _sha256(stream.fileno())  # while the child looks
             seen = _checked(child.answer(), protections)
         except QuarantineError as error:

@@ -6,8 +6,9 @@ it, use memory and processor time up to a limit, and send lines of JSON back.
 What it may not: open any file or folder (Landlock, seccomp), reach any network (its own network
 namespace, Landlock, seccomp), start a program, a process or a thread (seccomp), signal others,
 gain rights, keep a descriptor of ours, see our environment, write more than four times what it
-reads, or take longer than a few seconds. It needs no torch. What it hands back is checked here
-again: its JSON, and its safetensors byte by byte.
+reads and 16 MiB, or take longer than a few seconds, which all children of one candidate share. It
+may still ask for size and times of a file whose name it knows. It needs no torch. What it hands
+back is checked here again: its JSON, and its safetensors byte by byte.
 
 Where a kernel refuses one of these, the child says so and the record names what was in force.
 Below `lacking` nothing foreign is sent to it, unless the policy accepts that.
@@ -18,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import select
 import socket
 import subprocess
@@ -28,16 +30,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
-from gatekeeper.candidate.duties import MOST_AT_ONCE
+from gatekeeper.candidate.duties import ENVIRONMENT, MOST_AT_ONCE
 from gatekeeper.errors import CandidateError, RunDirectoryError
 
 _CHILD = Path(__file__).with_name("child.py")
 _START = 60.0  # seconds until a child is ready
 _SECONDS = 6.0
 _BYTES_PER_SECOND = 50 << 20
+_MAPPED = 2  # times that a file may stand in the address space of a child that looks
 _ANSWER = 16 << 20  # bytes: a graph of many nodes is long
 _NEEDED = ("own process", "no inherited descriptors", "resource limits")
-_NO_FILES = ("no file can be opened (Landlock)", "no system call beyond its work (seccomp)")
+_SECCOMP = "no system call beyond its work (seccomp)"
+# One of each. Landlock is none of the second: it knows TCP alone, and that only from Linux 6.7.
+_ONE_OF = (
+    ("no file can be opened (Landlock)", _SECCOMP),
+    ("no network (namespace)", _SECCOMP),
+)
 
 
 class QuarantineError(CandidateError):
@@ -83,16 +91,37 @@ class WeakQuarantineError(QuarantineError):
     """The kernel refuses what keeps the child from harm: nothing foreign was sent to it."""
 
     hint = (
-        "Run the gate where Landlock or seccomp work (Linux 5.13 or later, libseccomp2), or accept "
-        "the risk with accept_weak_quarantine: true in your policy."
+        "Run the gate where seccomp works (libseccomp2), or Landlock (Linux 5.13 or later) and "
+        "user namespaces, or accept the risk with accept_weak_quarantine: true in your policy."
     )
+
+
+class Budget:
+    """The seconds that all children together may take over one candidate.
+
+    Each is given, on top, what a file of its size takes.
+    """
+
+    def __init__(self) -> None:
+        """Nothing is spent yet."""
+        self._left = _SECONDS
+        self._begun = self._granted = 0.0
+
+    def begin(self, size: int) -> float:
+        """Give the moment by which a child must have answered about `size` bytes."""
+        self._begun, self._granted = time.monotonic(), size / _BYTES_PER_SECOND
+        return self._begun + self._granted + self._left
+
+    def end(self) -> None:
+        """Take off what the child needed beyond what the size grants."""
+        spent = time.monotonic() - self._begun
+        self._left = max(0.0, self._left - max(0.0, spent - self._granted))
 
 
 def lacking(protections: Sequence[str]) -> str:
     """Name what is missing of the least that a child must be confined by; "" where nothing is."""
     missing = [name for name in _NEEDED if name not in protections]
-    if not set(_NO_FILES) & set(protections):
-        missing.append(" or ".join(_NO_FILES))
+    missing += [" or ".join(names) for names in _ONE_OF if not set(names) & set(protections)]
     return ", ".join(missing)
 
 
@@ -108,11 +137,13 @@ class Quarantine:
         """Start the child; `size` in bytes is what its limits are measured by."""
         self._ours, self._process = _started(work, size)
         self._left = b""
+        self._budget = Budget()
         self._until = 0.0
         self.found: list[Any] = []  # told of the file before its answer, unchecked
         try:
             hello = self._answer(time.monotonic() + _START)
             self.protections = tuple(str(line) for line in hello.get("protections", []))
+            self._address_space = int(hello.get("address_space", 0))
             if not accept_weak and (missing := lacking(self.protections)):
                 message = f"the quarantine is too weak here: it lacks {missing}"
                 raise WeakQuarantineError(message, protections=self.protections)
@@ -131,19 +162,30 @@ class Quarantine:
         """End it."""
         self.close()
 
-    def ask(self, given: Mapping[str, Any], *files: BinaryIO) -> dict[str, Any]:
+    def ask(
+        self, given: Mapping[str, Any], *files: BinaryIO, budget: Budget | None = None
+    ) -> dict[str, Any]:
         """Send a question and wait for its answer; arguments and errors as of the two."""
-        self.send(given, *files)
+        self.send(given, *files, budget=budget)
         return self.answer()
 
-    def send(self, given: Mapping[str, Any], *files: BinaryIO) -> None:
+    def send(
+        self, given: Mapping[str, Any], *files: BinaryIO, budget: Budget | None = None
+    ) -> None:
         """Send descriptors of `files`, the first to be read, the second written, the third read.
+
+        Args:
+            given: the question.
+            files: open files.
+            budget: what is left of the candidate's time; without it, a whole one.
 
         Raises:
             QuarantineError: the child takes no question any more.
         """
         size = os.fstat(files[0].fileno()).st_size
-        self._until = time.monotonic() + _SECONDS + size / _BYTES_PER_SECOND
+        self._cap(size)
+        self._budget = budget or Budget()
+        self._until = self._budget.begin(size)
         self.found = []
         # A descriptor of its own: read-only, and with a position that is not ours.
         source = os.open(f"/proc/self/fd/{files[0].fileno()}", os.O_RDONLY)
@@ -157,6 +199,21 @@ class Quarantine:
         finally:
             os.close(source)
 
+    def _cap(self, size: int) -> None:
+        """Cap the address space of a child that looks at many files: it maps them, one by one.
+
+        It cannot raise its own limits, so the parent does. Where the host forbids that, there is
+        still the child's limit on the memory that is its own.
+        """
+        if not self._address_space:
+            return
+        most = self._address_space + _MAPPED * size
+        with contextlib.suppress(OSError):
+            hard = resource.prlimit(self._process.pid, resource.RLIMIT_AS)[1]
+            if hard != resource.RLIM_INFINITY:
+                most = min(most, hard)
+            resource.prlimit(self._process.pid, resource.RLIMIT_AS, (most, hard))
+
     def answer(self) -> dict[str, Any]:
         """Wait for the answer to what was sent.
 
@@ -165,10 +222,13 @@ class Quarantine:
             QuarantineError: it cannot be parsed, within bounds of time and memory.
             RunDirectoryError: the machine failed (disk full, no more processes), not the file.
         """
-        answer = self._answer(self._until)
-        while "found" in answer and len(self.found) < MOST_AT_ONCE:
-            self.found.append(answer["found"])
+        try:
             answer = self._answer(self._until)
+            while "found" in answer and len(self.found) < MOST_AT_ONCE:
+                self.found.append(answer["found"])
+                answer = self._answer(self._until)
+        finally:
+            self._budget.end()
         _refuse(answer, self.protections)
         return answer
 
@@ -244,7 +304,7 @@ def _started(work: str, size: int) -> tuple[socket.socket, subprocess.Popen[byte
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env={"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+                env=ENVIRONMENT,
                 pass_fds=(theirs.fileno(),),
                 cwd="/",
                 start_new_session=True,

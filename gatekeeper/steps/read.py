@@ -11,7 +11,7 @@ from gatekeeper.candidate.extraction import extract
 from gatekeeper.candidate.graph.parity import prove
 from gatekeeper.candidate.inspect import Inspection, Inspector, private_copy
 from gatekeeper.candidate.loading import non_finite
-from gatekeeper.candidate.quarantine import BlockedError, QuarantineError
+from gatekeeper.candidate.quarantine import BlockedError, Budget, QuarantineError
 from gatekeeper.candidate.structure import to_json
 from gatekeeper.errors import CandidateError, StepError
 from gatekeeper.records import Artifact, Finding, to_dict
@@ -37,17 +37,18 @@ def read(work: Workshop) -> list[str]:
         artifact = Artifact(path=str(path), kind="unreadable", sha256="", bytes=0)
         work.notes.errors.append(_line(str(error), error.hint))
         return _write(work, artifact, (), (), loadable=False)
+    budget = Budget()
     with stream, Inspector(accept_weak=work.policy.accept_weak_quarantine) as inspector:
-        inspection = inspector.inspect_stream(stream, str(path))
-        findings, protections = _parse(work, stream, inspection)
+        inspection = inspector.inspect_stream(stream, str(path), budget=budget)
+        findings, protections = _parse(work, stream, inspection, budget)
         if work.room.file(WEIGHTS).exists():
             findings = (*findings, *non_finite(work.room.file(WEIGHTS)))
-        loadable = _loadable(work, stream, inspection.artifact.kind)
+        loadable = _loadable(work, stream, inspection.artifact.kind, budget)
     return _write(work, inspection.artifact, findings, protections, loadable=loadable)
 
 
 def _parse(
-    work: Workshop, stream: BinaryIO, inspection: Inspection
+    work: Workshop, stream: BinaryIO, inspection: Inspection, budget: Budget
 ) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
     """Let the quarantine child write the weights; say why where it may not or cannot."""
     findings = inspection.findings
@@ -64,7 +65,7 @@ def _parse(
         with work.room.writing(WEIGHTS) as partial:
             extraction = extract(
                 stream, kind, partial, weights_key=work.card.weights_key,
-                accept_weak=work.policy.accept_weak_quarantine,
+                accept_weak=work.policy.accept_weak_quarantine, budget=budget,
             )  # fmt: skip
     except BlockedError as error:
         blocked = Finding(
@@ -84,20 +85,20 @@ def _parse(
     return findings, extraction.protections
 
 
-def _loadable(work: Workshop, stream: BinaryIO, kind: str) -> bool:
+def _loadable(work: Workshop, stream: BinaryIO, kind: str, budget: Budget) -> bool:
     """Tell whether the tensors fit an architecture that we know, or a graph that is proved."""
     onnx = work.room.file(GRAPH).exists()
     # Tensors of a graph that is none may fit a network that they are not of.
     if not work.room.file(WEIGHTS).exists() or onnx != (kind == "onnx"):
         return False
     try:
-        return _proved(work, stream) if onnx else bool(work.candidate.classes)
+        return _proved(work, stream, budget) if onnx else bool(work.candidate.classes)
     except StepError as error:
         work.notes.errors.append(_line(str(error), error.hint))
     return False
 
 
-def _proved(work: Workshop, stream: BinaryIO) -> bool:
+def _proved(work: Workshop, stream: BinaryIO, budget: Budget) -> bool:
     """Hold the network that the graph became against onnxruntime; say how far that goes."""
     if work.card.architecture is not None:
         work.notes.skipped.append("The card's architecture: an ONNX graph is its own.")
@@ -105,7 +106,7 @@ def _proved(work: Workshop, stream: BinaryIO) -> bool:
     proof = prove(
         stream, model.clone().network.cpu(), model.input.size,
         batch=work.room.read_json(GRAPH)["shape"][0],
-        accept_weak=work.policy.accept_weak_quarantine,
+        accept_weak=work.policy.accept_weak_quarantine, budget=budget,
     )  # fmt: skip
     work.notes.skipped.append(
         f"Whether the ONNX graph and its torch network agree on more than {proof.images} random "

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,14 @@ from candidates import gatekeeper
 from forged import checkpoint
 
 from gatekeeper.candidate import inspect as inspecting
+from gatekeeper.candidate.extraction import extract
 from gatekeeper.candidate.inspect import Inspector
-from gatekeeper.candidate.quarantine import Quarantine, QuarantineError, lacking
+from gatekeeper.candidate.quarantine import Budget, Quarantine, QuarantineError, lacking
 from gatekeeper.errors import CandidateError
 
+LEAST = ("own process", "no inherited descriptors", "resource limits")
+NO_FILES, NO_NETWORK = "no file can be opened (Landlock)", "no network (namespace)"
+NO_CALLS = "no system call beyond its work (seccomp)"
 RUNS = b"cos\nsystem\n(S'true'\ntR."
 # Starts a command on a kernel that knows neither Landlock, nor seccomp, nor namespaces.
 OLD_KERNEL = """
@@ -79,13 +85,48 @@ def test_a_scan_on_such_a_kernel_is_undecided_and_says_what_was_in_force(
     ("have", "lacks"),
     [
         (("own process",), "no inherited descriptors"),
-        (("own process", "no inherited descriptors", "resource limits"), "Landlock"),
+        (LEAST, "no file can be opened (Landlock)"),
+        ((*LEAST, NO_NETWORK), "no file can be opened (Landlock)"),
+        ((*LEAST, NO_FILES), NO_NETWORK),  # it knows no UDP, and TCP only lately
+        ((*LEAST, NO_FILES, "no new privileges"), NO_NETWORK),
     ],
 )
 def test_what_is_lacking_is_named(have: tuple[str, ...], lacks: str) -> None:
     assert lacks in lacking(have)
-    everything = (*have, "no inherited descriptors", "resource limits")
-    assert not lacking((*everything, "no system call beyond its work (seccomp)"))
+    assert not lacking((*LEAST, *have, NO_CALLS))
+    assert not lacking((*LEAST, *have, NO_FILES, NO_NETWORK))
+
+
+def test_a_child_that_looks_has_room_for_one_file_at_a_time(model: Path, tmp_path: Path) -> None:
+    large = tmp_path / "large.onnx"
+    large.write_bytes(b"\x08\x08\x12\x01a")
+    os.truncate(large, 3 << 30)
+    with Quarantine("look") as child:
+        for path in (model, large, model):
+            with path.open("rb") as stream:
+                child.send({}, stream)
+            limit = resource.prlimit(child._process.pid, resource.RLIMIT_AS)[0]
+            assert 2 * path.stat().st_size < limit < 2 * path.stat().st_size + (3 << 29)
+            told = child.answer()
+            assert told["kind"] == ("onnx" if path == large else "torch-zip")
+            assert "memory" not in told["unreadable"]
+
+
+def test_the_children_of_one_candidate_share_their_time(model: Path, tmp_path: Path) -> None:
+    """What the look took, the parser no longer has."""
+    endless = tmp_path / "endless.pt"  # a tuple in itself takes 2^60 steps to hash
+    endless.write_bytes(checkpoint(b"\x80\x02})" + b"2\x86" * 60 + b"K\x01s."))
+    with Inspector() as inspector, model.open("rb") as stream:
+        os.kill(inspector.start()._process.pid, signal.SIGSTOP)  # answers no more
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("gatekeeper.candidate.quarantine._SECONDS", 1.0)
+            budget = Budget()
+        seen = inspector.inspect_stream(stream, "model.pt", budget=budget)
+        assert "too long" in seen.unreadable
+    begin = time.monotonic()
+    with endless.open("rb") as stream, pytest.raises(QuarantineError, match="too long"):
+        extract(stream, "torch-zip", tmp_path / "out", budget=budget)
+    assert time.monotonic() - begin < 3  # with its own time it would take five
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,9 @@ def test_the_card_may_name_the_key(tmp_path: Path) -> None:
 def test_the_protections_are_named(tmp_path: Path) -> None:
     torch.save({"w": torch.ones(1)}, tmp_path / "m.pt")
     extraction, _ = taken(tmp_path / "m.pt")
-    assert {"own process", "empty environment", "resource limits"} <= set(extraction.protections)
+    assert {"own process", "nothing of our environment", "resource limits"} <= set(
+        extraction.protections
+    )
 
 
 def forged(path: Path, size: tuple[int, ...], stride: tuple[int, ...], offset: int) -> Path:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gatekeeper.candidate.duties import RUN
 from gatekeeper.candidate.graph.convert import ConversionError
-from gatekeeper.candidate.quarantine import Quarantine, QuarantineError
+from gatekeeper.candidate.quarantine import Budget, Quarantine, QuarantineError
 
 _MOST_ANSWERS = 1 << 26  # bytes
 _MOST_SHOWN = 1 << 21  # numbers of the images that one child is shown
@@ -20,7 +20,7 @@ _MOST_AT_ONCE = 64
 
 def ask(
     stream: BinaryIO, shape: list[int], batch: int, *, images: Tensor | None = None,
-    accept_weak: bool,
+    accept_weak: bool, budget: Budget | None = None,
 ) -> tuple[Tensor, tuple[str, ...]]:  # fmt: skip
     """Let a child answer to `images`, or to random ones of `shape`.
 
@@ -40,7 +40,7 @@ def ask(
                 files.append(opened.enter_context(_in_memory()))
                 files[1].write(images.contiguous().numpy().astype("<f4").tobytes())
                 files[1].seek(0)
-            answer = child.ask({"shape": shape, "batch": batch}, stream, *files)
+            answer = child.ask({"shape": shape, "batch": batch}, stream, *files, budget=budget)
             told = os.pread(files[0].fileno(), _MOST_ANSWERS, 0)
     except QuarantineError as error:
         message = f"onnxruntime cannot run the ONNX graph: {error}"

@@ -12,6 +12,7 @@ from torch import nn
 from gatekeeper.candidate.graph.asking import ask
 from gatekeeper.candidate.graph.convert import ConversionError
 from gatekeeper.candidate.graph.noise import random_images
+from gatekeeper.candidate.quarantine import Budget
 
 _IMAGES, _LARGE = 4, 2
 _LARGE_PLACES = 128 * 128
@@ -32,7 +33,7 @@ class Agreement:
 
 def prove(
     stream: BinaryIO, network: nn.Module, size: tuple[int, int, int], *, batch: int | None,
-    accept_weak: bool = False,
+    accept_weak: bool = False, budget: Budget | None = None,
 ) -> Agreement:  # fmt: skip
     """Show random images to `network` and to the ONNX file in `stream`.
 
@@ -42,6 +43,7 @@ def prove(
         size: channels, height and width of an image.
         batch: how many images the graph takes at once, None where that is free.
         accept_weak: whether a quarantine that lacks the least protections will do.
+        budget: of the candidate's time, as other children left it.
 
     Raises:
         ConversionError: the answers differ, or onnxruntime gives none.
@@ -52,7 +54,7 @@ def prove(
     if math.prod(shape) > _MOST_PLACES:
         raise _differ(f"{count} images of size {size} are too much to show")
     # First the child, whose time and memory are bounded: what it cannot do is not tried here.
-    theirs, protections = ask(stream, shape, batch or count, accept_weak=accept_weak)
+    theirs, protections = ask(stream, shape, batch or count, accept_weak=accept_weak, budget=budget)
     with torch.inference_mode():
         own = network(torch.from_numpy(random_images(shape))).float()
     if theirs.shape != own.shape:
