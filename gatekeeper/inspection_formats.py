@@ -9,8 +9,9 @@ from typing import Any
 from gatekeeper import __version__
 from gatekeeper.foreign_text import visible
 from gatekeeper.inspection import Inspected, InspectedFiles
-from gatekeeper.records import Artifact, to_dict
-from gatekeeper.report.sarif import document, level_of, result, within
+from gatekeeper.records import Artifact, Finding, to_dict
+from gatekeeper.report.sarif import at_byte, document, level_of, result, within
+from gatekeeper.report.wording import place
 from gatekeeper.rules import NOT_DECIDED, RULES
 
 _SHOWN = 20  # names on a line
@@ -61,7 +62,7 @@ def _lines(file: Inspected) -> Iterator[str]:
     if file.trouble:
         yield visible(f"           {file.trouble}")
     for finding in file.inspection.findings:
-        where = f" [{finding.member} @ {finding.offset}]" if finding.member else ""
+        where = f" [{place(finding)}]" if place(finding) else ""
         yield visible(f"           {finding.severity}: {finding.rule_id}: {finding.message}{where}")
         if finding.rule_id in RULES:
             yield f"           {RULES[finding.rule_id].remedy}"
@@ -82,9 +83,14 @@ def _as_dict(file: Inspected) -> dict[str, Any]:
         "state": file.state,
         "trouble": file.trouble,
         "artifact": to_dict(inspection.artifact) if inspection else None,
-        "findings": [to_dict(finding) for finding in inspection.findings] if inspection else [],
+        "findings": [_found(finding) for finding in inspection.findings] if inspection else [],
         "protections": list(inspection.protections) if inspection else [],
     }
+
+
+def _found(finding: Finding) -> dict[str, Any]:
+    remedy = RULES[finding.rule_id].remedy if finding.rule_id in RULES else ""
+    return {**to_dict(finding), "remedy": remedy}
 
 
 def _sarif(inspected: InspectedFiles) -> str:
@@ -110,4 +116,5 @@ def _results(file: Inspected) -> Iterator[dict[str, Any]]:
     for finding in inspection.findings if inspection else ():
         where = f"{finding.member}/{finding.offset}"
         told = result(artifact, finding.rule_id, level_of(finding.severity), finding.message, where)
+        at_byte(told, finding.offset)
         yield within(told, finding.member, "member") if finding.member else told

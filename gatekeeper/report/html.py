@@ -25,6 +25,7 @@ from gatekeeper.report.wording import (
     interval,
     next_step,
     percent,
+    place,
     wanted,
 )
 from gatekeeper.rules import RULES
@@ -122,6 +123,7 @@ def _worded(record: GateRecord) -> dict[str, Any]:
         "meaning": MEANING[record.verdict.decision],
         "next": next_step(record),
         "rules": RULES,
+        "place": place,
     }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from gatekeeper.foreign_text import inert
 from gatekeeper.records import GateRecord
-from gatekeeper.report.wording import LABELS, MEANING, in_short, measured, next_step, wanted
+from gatekeeper.report.wording import LABELS, MEANING, in_short, measured, next_step, place, wanted
 
 _SIGNS = re.compile(r"([\\`*_{}\[\]#!|~@])")
 _SHOWN = 50
@@ -47,7 +47,8 @@ def _lines(record: GateRecord) -> Iterator[str]:
         yield "|---|---|---|"
         for finding in record.findings[:_SHOWN]:
             waived = " (waived)" if finding.waived else ""
-            told = (finding.severity, finding.rule_id + waived, finding.message)
+            where = f" [{place(finding)}]" if place(finding) else ""
+            told = (finding.severity, finding.rule_id + waived, finding.message + where)
             yield "| " + " | ".join(map(_escaped, told)) + " |"
         if len(record.findings) > _SHOWN:
             yield f"\n{len(record.findings) - _SHOWN} more in the report."

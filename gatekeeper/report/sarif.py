@@ -90,6 +90,7 @@ def _findings(record: GateRecord) -> list[dict[str, Any]]:
         told = _result(record, finding.rule_id, level, finding.message, where)
         if name := finding.member or finding.layer:
             within(told, name, "member" if finding.member else "module")
+        at_byte(told, finding.offset)
         if finding.waived:
             told["suppressions"] = [{"kind": "external", "justification": "waived by the policy"}]
         results.append(told)
@@ -137,6 +138,14 @@ def within(result: dict[str, Any], name: str, kind: str) -> dict[str, Any]:
     """Say which member of an archive, or which module, a result is about."""
     logical = {"fullyQualifiedName": visible(name), "kind": kind}
     result["locations"][0]["logicalLocations"] = [logical]
+    return result
+
+
+def at_byte(result: dict[str, Any], offset: int | None) -> dict[str, Any]:
+    """Say at which byte of the file, or of its member, a result lies: code hosts show the text."""
+    if offset is not None:
+        result["message"]["text"] += f" (at byte {offset})"
+        result["properties"] = {"byteOffset": offset}
     return result
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from gatekeeper.foreign_text import inert
 from gatekeeper.records import GateRecord
-from gatekeeper.report.wording import LABELS, MEANING, in_short, measured, next_step
+from gatekeeper.report.wording import LABELS, MEANING, in_short, measured, next_step, place
 
 _SHOWN = 8
 
@@ -32,7 +32,8 @@ def _lines(record: GateRecord) -> Iterator[str]:
     yield f"Findings: {len(found)}" + (" (the weightiest first)" if found else "")
     order = ("critical", "high", "medium", "low", "info")
     for finding in sorted(found, key=lambda one: order.index(one.severity))[:_SHOWN]:
-        yield f"  {finding.severity:8} {finding.rule_id}: {finding.message}"
+        where = f" [{place(finding)}]" if place(finding) else ""
+        yield f"  {finding.severity:8} {finding.rule_id}: {finding.message}{where}"
     if len(found) > _SHOWN:
         yield f"  and {len(found) - _SHOWN} more in the report"
     if record.skipped:

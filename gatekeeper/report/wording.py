@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gatekeeper.assessments import Assessment, Kind, Standing
-from gatekeeper.records import Decision, GateRecord, Measure
+from gatekeeper.records import Decision, Finding, GateRecord, Measure
 
 MEANING: dict[Decision, str] = {
     "pass": "The candidate itself meets the policy.",
@@ -149,3 +149,9 @@ def wanted(bound: str) -> str:
 
 def _signed(value: float) -> str:
     return f"{100 * value:.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+def place(finding: Finding) -> str:
+    """Where in the file: the archive member and the byte, as far as they are known."""
+    byte = "" if finding.offset is None else f"byte {finding.offset}"
+    return ", ".join(part for part in (finding.member, byte) if part)

@@ -78,6 +78,10 @@ RESULT = {
             "required": ["primaryLocationLineHash"],
             "properties": {"primaryLocationLineHash": {"pattern": "^[0-9a-f]{32}$"}},
         },
+        "properties": {
+            "properties": {"byteOffset": {"type": "integer", "minimum": 0}},
+            "additionalProperties": False,
+        },
         "suppressions": {
             "items": {
                 "required": ["kind"],

@@ -88,7 +88,7 @@ def test_the_verdict_comes_first_and_everything_is_there() -> None:
     assert places == sorted(places)
     for digest in "cdef9":
         assert digest * 64 in told
-    for piece in ("at byte 12", "unit 1", "waived", "Attempt 2:", "own process", "not reached"):
+    for piece in ("byte 12", "unit 1", "waived", "Attempt 2:", "own process", "not reached"):
         assert piece in told
     assert "Attempt 1:" not in told  # it has no history to draw
     assert "None" not in told.split("<body>")[1]

@@ -37,6 +37,18 @@ def test_the_verdict_is_the_first_word_and_what_to_do_follows() -> None:
     assert "Findings: 2 (the weightiest first)" in lines  # the waived one is not counted
 
 
+@pytest.mark.parametrize("form", ["text", "html", "sarif", "markdown"])
+@pytest.mark.parametrize("member", ["", "archive/data.pkl"])
+def test_a_finding_names_its_byte_with_and_without_a_member(form: str, member: str) -> None:
+    finding = Finding(
+        rule_id="code-execution", screen="inspect", severity="critical",
+        message="the pickle imports os.system", member=member, offset=0,
+    )  # fmt: skip
+    drawn = render(replace(full_record(), findings=(finding,)), form)
+    assert "byte 0" in drawn
+    assert member in drawn
+
+
 def test_what_does_not_fit_is_counted() -> None:
     verdict = replace(full_record().verdict, reasons=tuple(f"reason {k}" for k in range(12)))
     drawn = render(replace(full_record(), verdict=verdict), "text")
