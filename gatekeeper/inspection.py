@@ -23,7 +23,11 @@ _MOST_AT_ONCE = 8  # children, whatever the number of cores
 # A file of these that is no model is broken, or something else in disguise.
 MODEL_SUFFIXES = frozenset(
     {".pt", ".pth", ".ckpt", ".th", ".bin", ".tar", ".pkl", ".pickle", ".safetensors", ".onnx",
-     ".pt2", ".h5", ".keras", ".joblib", ".npy", ".npz", ".zip", ".model", ".t7"}
+     ".pt2", ".h5", ".keras", ".joblib", ".npy", ".npz", ".zip", ".model", ".t7", ".ptl", ".pte",
+     ".jit", ".torchscript", ".weights", ".mar", ".nemo", ".dill", ".cloudpickle", ".skops",
+     ".hdf5", ".pb", ".tflite", ".lite", ".msgpack", ".gguf", ".ggml", ".llamafile", ".mlmodel",
+     ".ort", ".trt", ".engine", ".caffemodel", ".params", ".pdparams", ".pdmodel", ".pdiparams",
+     ".mnn", ".xgb", ".cbm"}
 )  # fmt: skip
 
 

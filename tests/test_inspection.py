@@ -56,6 +56,36 @@ def test_what_was_passed_over_is_named_in_every_format(folder: Path) -> None:
     assert "note-099.txt and 30 more" in note["message"]["text"]
 
 
+def test_what_is_named_like_a_model_is_never_passed_over(folder: Path) -> None:
+    """Formats that the gate does not know are still models: other people load them."""
+    suffixes = [
+        "gguf",
+        "tflite",
+        "msgpack",
+        "mlmodel",
+        "ckpt",
+        "pth",
+        "bin",
+        "h5",
+        "pb",
+        "keras",
+        "joblib",
+        "pkl",
+        "dill",
+        "PT",
+    ]
+    for suffix in suffixes:
+        (folder / f"other.{suffix}").write_bytes(b"GGUF or something else")
+    done = gatekeeper("inspect", ".", "--format", "json", cwd=folder)
+    assert done.returncode == 3
+    told = json.loads(done.stdout)
+    states = {file["path"]: file["state"] for file in told["files"]}
+    assert states == {
+        "model.pt": "clean", **{f"other.{suffix}": "unreadable" for suffix in suffixes}
+    }  # fmt: skip
+    assert told["passed_over"]["count"] == 130
+
+
 @pytest.mark.parametrize("form", ["text", "json", "sarif"])
 def test_a_folder_without_models_beside_a_good_file_is_not_clean(form: str, folder: Path) -> None:
     (folder / "empty").mkdir()
