@@ -2,7 +2,8 @@
 
 The child that looks is started before the clock, as it is for all files of a folder but the first;
 what its start costs is told by itself. The two of a pair take turns, so that a busy machine slows
-both.
+both. Its result is results/inspect.json; the script itself is not called inspect.py, as each script
+here finds its neighbours first, and that would hide Python's own module `inspect` from all of them.
 """
 
 from __future__ import annotations
