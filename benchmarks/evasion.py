@@ -30,6 +30,7 @@ CODES = {
     CLEAN: (0,),
 }
 SECONDS, MEGABYTES = 10.0, 1024.0
+WAITED = 60.0  # seconds on the clock: a gate that sleeps spends none of the processor's
 _GIVEN_UP = 120.0  # seconds on the clock: the machine may be shared
 _LOOK = 0.02
 
@@ -41,7 +42,13 @@ class Run:
     code: int
     said: str
     seconds: float  # of processor time
+    waited: float  # seconds on the clock
     megabytes: float  # of memory that no file backs, at its peak
+
+
+def every_case() -> list[Case]:
+    """Give all cases in the order of their rows."""
+    return sorted([*CONTENT, *PLACES], key=lambda case: case.row)
 
 
 def run(words: list[str], folder: Path) -> Run:
@@ -61,12 +68,15 @@ def run(words: list[str], folder: Path) -> Run:
             peak = max(peak, _memory(process.pid))
             time.sleep(_LOOK)
         process.kill()
-        code = process.wait()
+        code, waited = process.wait(), time.monotonic() - begin
         said.seek(0)
         text = said.read().decode("utf-8", "replace")
     after = os.times()
     used = sum(after[2:4]) - sum(before[2:4])
-    return Run(code=code, said=text, seconds=round(used, 2), megabytes=round(peak / 1024, 1))
+    return Run(
+        code=code, said=text, seconds=round(used, 2), waited=round(waited, 1),
+        megabytes=round(peak / 1024, 1),
+    )  # fmt: skip
 
 
 def _memory(process: int) -> int:
@@ -103,6 +113,7 @@ def tried(case: Case) -> dict[str, Any]:
         *(["something ran"] if Path(WITNESS).exists() else []),
         *([f"wrote {new[0]}"] if new else []),
         *([f"{seen.seconds} s"] if seen.seconds > SECONDS else []),
+        *([f"{seen.waited} s on the clock"] if seen.waited > WAITED else []),
         *([f"{seen.megabytes} MB"] if seen.megabytes - size > MEGABYTES else []),
         *_unescaped(seen.said, pages),
     ]
@@ -155,7 +166,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="*", help="only these; the page is not written")
     only = parser.parse_args().rows
     rows = []
-    for case in sorted([*CONTENT, *PLACES], key=lambda case: case.row):
+    for case in every_case():
         if only is None or case.row in only:
             rows.append(tried(case))
             print(f"{case.row:2} {case.what}: {rows[-1]['seen']} {rows[-1]['short']}", flush=True)

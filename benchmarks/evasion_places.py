@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from evasion_cases import CLEAN, HANDLED, UNDECIDED, USAGE, Case, Words, laid, scanned
+from evasion_cases import BLOCK, CLEAN, HANDLED, UNDECIDED, USAGE, Case, Words, laid, scanned
 from hostile import HARMLESS, PAYLOAD, checkpoint, entry, headed
 from PIL import Image
 from safetensors.torch import save
@@ -64,12 +64,16 @@ def _nan(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.index_fill(0, torch.tensor([0]), float("nan"))
 
 
-_WEIGHTS: dict[str, bytes] = {
-    "NaN": _weights(_nan), "infinite": _weights(lambda t: t / 0),
-    "all zero": _weights(lambda t: t * 0),
-    "bf16": _weights(lambda t: t.bfloat16()), "fp8": _weights(lambda t: t.to(torch.float8_e4m3fn)),
-    "int8": _weights(lambda t: t.to(torch.int8)), "0-dim": _weights(lambda t: t.sum()),
-    "empty": _weights(lambda t: t[:0]),
+_BAD, _READ = "non-finite-weights", "no clean images"  # it was read, and nothing else is missing
+# What must be told of them.
+_WEIGHTS: dict[str, tuple[str, bytes]] = {
+    "NaN": (_BAD, _weights(_nan)), "infinite": (_BAD, _weights(lambda t: t / 0)),
+    "all zero": ("all-zero-layer", _weights(lambda t: t * 0)),
+    "bf16": (_READ, _weights(lambda t: t.bfloat16())),
+    "fp8": (_READ, _weights(lambda t: t.to(torch.float8_e4m3fn))),
+    "int8": ("holds int8, expected float32", _weights(lambda t: t.to(torch.int8))),
+    "0-dim": ("no known one has", _weights(lambda t: t.sum())),
+    "empty": ("no known one has", _weights(lambda t: t[:0])),
 }  # fmt: skip
 
 
@@ -224,22 +228,31 @@ _HONEST: dict[str, tuple[str, bytes]] = {
 }  # fmt: skip
 
 
+def _registry(folder: Path) -> Words:
+    """Lay out a pointer in the place of weights, an empty version, and a dangling link."""
+    for version in ("a/1", "a/2", "b/1"):
+        (folder / "models" / version).mkdir(parents=True)
+    (folder / "models/a/1/model.pt").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    (folder / "models/b/1/model.pt").symlink_to("nowhere")
+    return ["audit", "models", "--out", "run", "--quiet"]
+
+
 def _elsewhere(row: int, what: str, where: str) -> Case:
     return Case(row=row, what=what, expect=HANDLED, elsewhere=where)
 
 
 CASES = [
-    *(Case(row=10, what=f"file name: {what}", expect=HANDLED, lay=_named(name, PAYLOAD))
+    *(Case(row=10, what=f"file name: {what}", expect=BLOCK, lay=_named(name, PAYLOAD))
       for what, name in _NAMES.items()),
-    Case(row=10, what="file name of markup, scanned", expect=HANDLED,
+    Case(row=10, what="file name of markup, scanned", expect=BLOCK,
          lay=_named(_NAMES["markup"], _EVIL_NAME, scan=True)),
-    Case(row=10, what="metadata of markup, escapes and newlines", expect=HANDLED,
+    Case(row=10, what="metadata of markup, escapes and newlines", expect=CLEAN,
          lay=laid(headed(_METADATA, bytes(4)), "model.safetensors")),
-    Case(row=10, what="import of escapes, `::error::` and markup", expect=HANDLED,
+    Case(row=10, what="import of escapes, `::error::` and markup", expect=BLOCK,
          lay=laid(_EVIL_NAME)),
-    *(Case(row=11, what=f"{what} weights, scanned", expect=HANDLED, lay=scanned(content),
-           told=("NaN or infinite",) if what in ("NaN", "infinite") else ())
-      for what, content in _WEIGHTS.items()),
+    *(Case(row=11, what=f"{what} weights, scanned", lay=scanned(content), told=(told,),
+           expect=BLOCK if what in ("NaN", "infinite") else UNDECIDED)
+      for what, (told, content) in _WEIGHTS.items()),
     *(Case(row=14, what=what, expect=UNDECIDED, lay=_place(make, ["inspect", "model.pt"]))
       for what, make in _PLACES.items()),
     Case(row=14, what="FIFO, scanned", expect=UNDECIDED,
@@ -267,8 +280,11 @@ CASES = [
     _elsewhere(18, "no GPU where one was asked for", "`tests/test_bad_input.py`"),
     Case(row=18, what="GPU out of memory", expect=HANDLED, excuse="the batch is halved once and "
          "told (`purification/tuning.py`), but no test fills a GPU"),
-    Case(row=19, what="all of it", expect=HANDLED,
-         excuse="the audit of registries is not built yet"),
+    Case(row=19, what="a folder of versions that cannot be read", expect=UNDECIDED, lay=_registry,
+         told=("a/1: UNDECIDED", "Git LFS", "a/2: UNDECIDED", "holds no file", "b/1: UNDECIDED")),
+    _elsewhere(19, "version deleted meanwhile, 401, 500, slow answers, token loop, small disk",
+               "`tests/registry/test_faults.py`, `tests/registry/test_disk_full.py`, "
+               "`tests/audit/test_audit_faults.py`"),
     *(Case(row=20, what=what, expect=CLEAN, lay=laid(content, name))
       for what, (name, content) in _HONEST.items()),
 ]  # fmt: skip
