@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import struct
 
 import hostile_onnx as onnx
 import numpy as np
+import torch
 from evasion_cases import BLOCK, EITHER, HANDLED, UNDECIDED, Case, Content, laid, scanned
 from hostile import (
     HARMLESS,
@@ -41,6 +43,13 @@ def _row(number: int, expect: str, files: dict[str, Content], name: str = "model
         Case(row=number, what=what, expect=expect, lay=laid(content, name))
         for what, content in files.items()
     ]
+
+
+def _shown_four_times() -> bytes:
+    """A view of 240 MB, which would take 960 MB as weights in single precision."""
+    out, few = io.BytesIO(), torch.full((60 << 20,), 0x38, dtype=torch.uint8)
+    torch.save({"w": few.view(torch.float8_e4m3fn).expand(4, -1)}, out)
+    return out.getvalue()
 
 
 def _scans(
@@ -229,6 +238,7 @@ CASES = [
     *_scans(7, UNDECIDED, {"work without end": _ENDLESS,
                            "memo of a gigabyte": checkpoint(b"\x80\x02}r\x00\x00\xf0\x03.")}),
     *_scans(8, BLOCK, _lies),
+    *_scans(7, UNDECIDED, {"60 MB of 8-bit floats, shown four times": _shown_four_times}),
     *_row(8, BLOCK, _arrays, "model.npz"),
     *_row(9, UNDECIDED, _headers, "model.safetensors"),
     *_row(12, EITHER, _graphs, "model.onnx"),

@@ -56,6 +56,14 @@ def test_a_scan_without_images_wants_no_network(count: Path, tmp_path: Path) -> 
     assert count.read_text() == "0"
 
 
+@pytest.mark.slow
+def test_the_demo_wants_no_network(count: Path, tmp_path: Path) -> None:
+    done = gatekeeper("demo", "--out", "shown", "--quiet", cwd=tmp_path, before=alone(count))
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert (tmp_path / "shown/run/hardened.onnx").exists()
+    assert count.read_text() == "0"
+
+
 def test_onnx_runtime_reports_to_nobody(count: Path, tmp_path: Path) -> None:
     value = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [1]) for n in "xy"]
     node = onnx.helper.make_node("Relu", ["x"], ["y"])
