@@ -16,7 +16,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
-from forged import HARMLESS, PAYLOAD, blocked, checkpoint, inspected, zipped
+from forged import HARMLESS, PAYLOAD, blocked, checkpoint, inspect, inspected, zipped
 from safetensors.torch import save
 
 from gatekeeper.candidate.kinds import LEGACY_MAGIC, UNREADABLE
@@ -237,3 +237,21 @@ def test_a_real_script_is_told_as_torchscript(tmp_path: Path) -> None:
     seen = inspected((tmp_path / "model.pt").read_bytes(), tmp_path)
     assert (seen.artifact.kind, seen.findings) == ("torchscript", ())
     assert "--card" in seen.hint
+
+
+def test_a_real_exported_program_is_undecided_with_the_remedy(tmp_path: Path) -> None:
+    class Net(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + 1
+
+    torch.export.save(torch.export.export(Net(), (torch.ones(2),)), tmp_path / "m.pt2")
+    seen = inspect(tmp_path / "m.pt2")
+    assert seen.artifact.kind == "pt2"
+    assert "--card" in seen.hint
+
+
+def test_a_whole_network_in_a_plain_pickle_is_undecided_and_names_its_class(tmp_path: Path) -> None:
+    seen = inspected(pickle.dumps(torch.nn.Sequential(torch.nn.ReLU())), tmp_path)
+    assert not blocked(seen)
+    assert "whole network" in seen.unreadable
+    assert "torch.nn" in seen.unreadable

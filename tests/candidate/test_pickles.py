@@ -44,6 +44,7 @@ def test_what_is_not_allowed_is_denied_by_name_and_offset(name: str) -> None:
         (PAYLOAD, "os.system"),
         (b"(S'true'\nios\nsystem\n.", "os.system"),  # INST
         (b"(cos\nsystem\nS'true'\no.", "os.system"),  # OBJ
+        (b"\x80\x02cos\nsystem\n)\x81.", "os.system"),  # NEWOBJ
         (b"\x80\x04cos\nsystem\n)}\x92.", "os.system"),  # NEWOBJ_EX
         (b"\x80\x02\x82\x01.", "<extension 1>"),  # EXT1
         (b"\x80\x02\x83\x01\x00.", "<extension 1>"),  # EXT2
