@@ -21,6 +21,7 @@ from gatekeeper.candidate.archive import (
 from gatekeeper.candidate.graph import hostile, outline
 from gatekeeper.candidate.joblib_file import spelled_out
 from gatekeeper.candidate.kinds import UNREADABLE, kind_of
+from gatekeeper.candidate.legacy import PICKLES, end_of_storages
 from gatekeeper.candidate.partials import PARTIAL
 from gatekeeper.candidate.pickles import (
     Walk,
@@ -35,7 +36,6 @@ from gatekeeper.candidate.standins import DTYPES, MalformedError, UnsupportedErr
 
 _SMALL = 1 << 20  # bytes
 _MOST_PICKLE = 64 << 20  # bytes of one pickle that must be held in memory
-_LEGACY_PICKLES = 5  # magic, protocol, system, object, storage keys; then raw storages
 _MOST_PICKLES = 1000
 _LAYERED = ("torch-zip", "torch-legacy")  # whole networks of known layers are read from these
 _SCRIPT = ("__torch__.", "torch.jit._pickle.")
@@ -51,7 +51,7 @@ def look(stream: BinaryIO, seen: Seen) -> str:
         if stream.read(2) != b"PK":
             _walk_all(stream, seen, certain=False)
     elif kind == "torch-legacy":
-        _walk_all(stream, seen, most=_LEGACY_PICKLES)
+        _look_at_legacy(stream, seen)
     elif kind == "pickle":
         _walk_all(stream, seen)
         if not JOBLIB.isdisjoint(seen.foreign):
@@ -82,6 +82,23 @@ def _at_hand(stream: BinaryIO) -> BinaryIO:
         return stream
     stream.seek(0)
     return io.BytesIO(stream.read(_SMALL + 1))
+
+
+def _look_at_legacy(stream: BinaryIO, seen: Seen) -> None:
+    walked = _walk_all(stream, seen, most=PICKLES)
+    if seen.unreadable or len(walked) < PICKLES:
+        seen.refuse("the file is cut off inside of its pickles")
+        return
+    storages = {key: one for walk_ in walked for key, one in walk_.storages.items()}
+    try:
+        end = end_of_storages(stream, walked[-1].end, storages, walked[-1].words)
+    except ValueError as error:
+        seen.refuse(str(error))
+        return
+    if left := stream.seek(0, 2) - end:
+        # Whoever loads from the same open file once more runs what stands there.
+        seen.refuse(f"{left:,} bytes follow its last storage")
+        _walk_all(stream, seen, start=end, certain=False)
 
 
 def _look_at_joblib(stream: BinaryIO, seen: Seen) -> None:
@@ -160,11 +177,13 @@ def _look_at_archive(stream: BinaryIO, seen: Seen) -> str:
     if archive.odd:
         seen.refuse(f"the archive is not what torch writes: {archive.odd[0]}")
     kind = _archive_kind(archive)
-    roots = [m.name for m in archive.members if m.name.rpartition("/")[2] == "data.pkl"]
+    # Torch finds a member whatever the case of its letters.
+    leaves = {member: member.name.casefold().rpartition("/")[2] for member in archive.members}
+    roots = [member.name for member, leaf in leaves.items() if leaf == "data.pkl"]
     if kind == "torch-zip" and len(roots) > 1:
         seen.refuse(f"the archive has more than one data.pkl: {roots[0]!r}, {roots[1]!r}")
     for member in archive.members:
-        named = member.name.endswith((".pkl", ".pickle"))
+        named = leaves[member].endswith((".pkl", ".pickle"))
         _look_at_member(stream, member, seen, certain=named, script=kind == "torchscript")
         if not is_whole(stream, member):
             seen.refuse(f"member {member.name!r} is damaged: its size or checksum does not fit")
@@ -180,8 +199,9 @@ def _look_at_salvage(stream: BinaryIO, seen: Seen) -> None:
 
 
 def _archive_kind(archive: Archive) -> str:
-    leaves = {member.name.rsplit("/", 1)[-1] for member in archive.members}
-    paths = {member.name.split("/", 1)[-1] for member in archive.members}
+    names = [member.name.casefold() for member in archive.members]
+    leaves = {name.rsplit("/", 1)[-1] for name in names}
+    paths = {name.split("/", 1)[-1] for name in names}
     if "constants.pkl" in leaves and any(path.startswith("code/") for path in paths):
         return "torchscript"
     if "archive_format" in leaves or "serialized_exported_program.json" in leaves:
@@ -229,21 +249,25 @@ def _walk_all(
     most: int = _MOST_PICKLES,
     script: bool = False,
     objects: bool = False,
-) -> None:
-    """Walk pickle after pickle; where it may be no pickle at all, only what executes counts."""
+) -> list[Walk]:
+    """Walk pickle after pickle; where it may be no pickle at all, only what executes counts.
+
+    Gives those that were walked to their end.
+    """
+    done: list[Walk] = []
     here = f"member {member!r}" if member else "the pickle"
     begin, end = start, stream.seek(0, 2) if end is None else end
     for count in range(most):
         if start >= end:
-            return
+            return done
         stream.seek(start)
         walked = walk(stream, seen.opcodes_left, end)
         seen.opcodes_left -= walked.opcodes
         if walked.too_long:
             seen.refuse(f"{here} is {walked.broken}")
         # What follows the last pickle of a file need not be one.
-        if count and walked.broken and not walked.globals and most != _LEGACY_PICKLES:
-            return
+        if count and walked.broken and not walked.globals and most != PICKLES:
+            return done
         if certain or _runs(walked):
             if walked.broken and certain:
                 seen.refuse(f"{here} is {walked.broken}")
@@ -255,10 +279,12 @@ def _walk_all(
                 objects=kept,
             )  # fmt: skip
         if walked.broken:
-            return
+            return done
+        done.append(walked)
         start = walked.end
     if certain and most == _MOST_PICKLES and start < end:
         seen.refuse(f"{here} is followed by more than {_MOST_PICKLES:,} others")
+    return done
 
 
 def _runs(walked: Walk) -> bool:
@@ -276,7 +302,7 @@ def _judge(
             message = f"the pickle {suspicion.how} {suspicion.name}"
             seen.add(rule, "critical", message, member, start - begin + suspicion.offset)
     if not script:
-        read = not member or member.endswith("data.pkl")
+        read = not member or member.casefold().endswith("data.pkl")
         for name in foreign_classes(walked):
             (seen.layers if read and is_known_module(name) else seen.foreign).append(name)
     # What is on the short list it takes for harmless as well (a test holds the two together).
