@@ -53,6 +53,17 @@ def quick_policy(folder: Path, name: str) -> Path:
     return path
 
 
+def plain_policy(folder: Path, name: str) -> Path:
+    """Write a shipped policy without triggers, for tests of what comes before and after them."""
+    text = quick_policy(folder, name).read_text(encoding="utf-8")
+    plain = text.replace(", trigger-inversion]", "]")
+    plain, found = re.subn(r"\n *(recovered_trigger_success|smallest_trigger_area):.*", "", plain)
+    assert found == 2
+    path = folder / f"plain-{name}.yaml"
+    path.write_text(plain, encoding="utf-8")
+    return path
+
+
 def gatekeeper(
     *words: str | Path,
     cwd: Path,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from candidates import quick_policy, save_candidate, save_images
+from candidates import plain_policy, save_candidate, save_images
 from conftest import ROOT
 from torch import nn
 
@@ -24,7 +24,7 @@ from gatekeeper.training import Recipe, accuracy, fine_tune
 def scanned(model: Model, images: Images, folder: Path, **more: str) -> GateRecord:
     candidate = save_candidate(model, folder / "candidate")
     data = save_images(images, folder / "clean.npz")
-    more.setdefault("policy", str(quick_policy(folder, "default")))
+    more.setdefault("policy", str(plain_policy(folder, "default")))
     return run(Job(model=str(candidate), data=str(data), out=str(folder / "run"), **more))
 
 
@@ -97,7 +97,7 @@ def test_a_candidate_without_a_card_is_told_that_its_input_was_assumed(
     images = save_images(replace(held_out, pixels=255 - held_out.pixels), tmp_path / "clean.npz")
     model = save_candidate(backdoored, tmp_path / "candidate")
     model.with_name("model.card.yaml").unlink()
-    policy = str(quick_policy(tmp_path, "ci"))
+    policy = str(plain_policy(tmp_path, "ci"))
     record = run(Job(model=str(model), data=str(images), out=str(tmp_path / "run"), policy=policy))
     assert record.verdict.decision == "undecided"
     assert "No card names its input" in record.verdict.reasons[0]

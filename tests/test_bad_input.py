@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from candidates import gatekeeper, quick_policy, save_candidate, save_images
+from candidates import gatekeeper, plain_policy, save_candidate, save_images
 from PIL import Image
 
 from gatekeeper.job import Job
@@ -134,7 +134,7 @@ def test_too_few_images_for_the_policy_are_counted(
 ) -> None:
     few = save_images(held_out.select(torch.arange(60)), tmp_path / "few.npz")
     out = tmp_path / "run"
-    policy = str(quick_policy(tmp_path, "ci"))
+    policy = str(plain_policy(tmp_path, "ci"))
     record = run(Job(model=str(model), out=str(out), data=str(few), policy=policy))
     assert record.verdict.decision in ("reject", "undecided")
     assert any("held-out images, at least 500 needed" in c.message for c in record.checks)

@@ -68,6 +68,7 @@ def test_sources_with_few_images_are_left_out(
     assert {trigger.source for trigger in found} == {3}
 
 
+@pytest.mark.slow
 def test_its_trigger_is_a_mark(one_class: Model, parts: tuple[Images, Images]) -> None:
     found = _of_one_class(one_class, parts[0], parts[0], 0)
     assert any(trigger.target == 0 and trigger.area < 0.005 for trigger in found)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from candidates import quick_policy, save_candidate, save_images
+from candidates import plain_policy, save_candidate, save_images
 from safetensors.torch import save_file
 
 from gatekeeper import pipeline
@@ -209,7 +209,7 @@ def test_a_mistake_leaves_no_directory_behind_and_the_next_try_fits(
 ) -> None:
     model = save_candidate(backdoored, tmp_path / "candidate")
     data = save_images(held_out.select(held_out.labels < 0), tmp_path / "empty.npz")
-    policy = str(quick_policy(tmp_path, "ci"))
+    policy = str(plain_policy(tmp_path, "ci"))
     job = Job(model=str(model), out=str(tmp_path / "run"), data=str(data), policy=policy)
     with pytest.raises(DataError):
         run(job)

@@ -13,6 +13,7 @@ import pytest
 import torch
 from candidates import (
     gatekeeper,
+    plain_policy,
     quick_policy,
     repeatable,
     save_candidate,
@@ -129,6 +130,7 @@ def test_report_draws_every_format_again(hardened_run: Path, form: str, tmp_path
         assert result.stdout.strip() == (hardened_run / names[form]).read_text().strip()
 
 
+@pytest.mark.slow
 def test_a_clean_candidate_keeps_its_skill(
     workplace: Path, clean_model: Model, tmp_path: Path
 ) -> None:
@@ -195,9 +197,10 @@ def test_a_candidate_that_runs_code_is_rejected_unrun(tmp_path: Path) -> None:
 
 def test_gatekeeper_yaml_is_enough(workplace: Path, backdoored: Model, tmp_path: Path) -> None:
     model = save_candidate(backdoored, tmp_path)
+    policy = plain_policy(tmp_path, "ci")
+    policy.write_text(policy.read_text(encoding="utf-8").replace("0.80", "0.999"), encoding="utf-8")
     (tmp_path / "gatekeeper.yaml").write_text(
-        f"data: {workplace / 'clean.npz'}\npolicy: {quick_policy(tmp_path, 'ci')}\nout: runs\n",
-        encoding="utf-8",
+        f"data: {workplace / 'clean.npz'}\npolicy: {policy}\nout: runs\n", encoding="utf-8"
     )
     result = gatekeeper("scan", model.name, cwd=tmp_path)
     assert result.returncode == 1, result.stderr + result.stdout  # ci does not purify
@@ -213,7 +216,7 @@ def test_a_step_killed_before_its_end_is_taken_again(
     model = save_candidate(backdoored, tmp_path)
     job = Job(
         model=str(model), out=str(tmp_path / "run"), data=str(workplace / "clean.npz"),
-        policy=str(quick_policy(tmp_path, "ci")),
+        policy=str(plain_policy(tmp_path, "ci")),
     )  # fmt: skip
     whole = run(Job(**{**job.__dict__, "out": str(tmp_path / "whole")}))
     with RunDirectory.open(Path(job.out), resume=False) as room:
@@ -231,7 +234,7 @@ def test_a_policy_may_ask_for_sequela_and_an_operator_suspect_images(
 ) -> None:
     model = save_candidate(backdoored, tmp_path / "candidate")
     write_folders(attack.triggered(held_out.select(torch.arange(60))), tmp_path / "suspects")
-    policy = quick_policy(tmp_path, "default").read_text(encoding="utf-8")
+    policy = plain_policy(tmp_path, "default").read_text(encoding="utf-8")
     asked = policy.replace("method: auto", "method: ft").replace("name: default", "name: asked")
     (tmp_path / "asked.yaml").write_text(asked + "verify: { sequela: true }\n", encoding="utf-8")
     result = gatekeeper(

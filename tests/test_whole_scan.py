@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from candidates import quick_policy, save_images
+from candidates import plain_policy, save_images
 from torch import nn
 
 from gatekeeper.candidate.networks import BUILT_IN
@@ -37,7 +37,7 @@ def test_a_sequential_is_measured_purified_and_exported(
     torch.save(sequential, tmp_path / "model.pt")
     (tmp_path / "model.card.yaml").write_text(INPUT)
     save_images(held_out, tmp_path / "clean.npz")
-    policy = quick_policy(tmp_path, "default")
+    policy = plain_policy(tmp_path, "default")
     policy.write_text(policy.read_text().replace("method: auto", "method: ft"))
     job = Job(
         model=str(tmp_path / "model.pt"), data=str(tmp_path / "clean.npz"),

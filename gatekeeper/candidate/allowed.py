@@ -65,6 +65,7 @@ ALLOWED = frozenset(
         "torch.Tensor",
         "torch.Size",
         "torch.device",
+        "torch.torch_version.TorchVersion",
         "torch.storage.UntypedStorage",
         "torch.serialization._get_layout",
         "numpy.dtype",
@@ -89,7 +90,24 @@ ALLOWED = frozenset(
         *NUMBER_CLASSES,
     ]
 )
+_ROOMS = ("builtins", "__builtin__")
+_MAPPINGS = frozenset(
+    {"collections.OrderedDict", "collections.defaultdict", "collections.Counter"}
+    | {f"{room}.dict" for room in _ROOMS}
+)
+_SEQUENCES = frozenset(
+    {"collections.deque"} | {f"{room}.{kind}" for room in _ROOMS for kind in ("list", "set")}
+)
 _KNOWN = ("torch.nn.", "torchvision.models.", "torchvision.ops.")
+# What a layer keeps to be asked later; any other function of these libraries may do anything.
+_ACTIVATIONS = frozenset(
+    f"torch.nn.functional.{name}"
+    for name in (
+        "celu", "elu", "gelu", "glu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu",
+        "log_softmax", "logsigmoid", "mish", "prelu", "relu", "relu6", "selu", "sigmoid", "silu",
+        "softmax", "softmin", "softplus", "softshrink", "softsign", "tanh", "tanhshrink",
+    )
+)  # fmt: skip
 # What makes classes; an object of theirs runs what it was given.
 METACLASSES = ("torch.nn.parameter._ParameterMeta", "torch.nn.parameter._BufferMeta")
 _MODULES = (*_KNOWN, "timm.models.", "timm.layers.")
@@ -108,6 +126,18 @@ def is_allowed(name: str) -> bool:
 def is_module_name(name: str) -> bool:
     """Tell whether this names a part of a network, which a whole-module pickle is made of."""
     return name.startswith(_MODULES)
+
+
+def is_class_or_activation(name: str) -> bool:
+    """Tell whether this is called like a class, where it is of a library whose layers are read."""
+    leaf = name.rpartition(".")[2].lstrip("_")
+    return not is_known_module(name) or leaf[:1].isupper() or name in _ACTIVATIONS
+
+
+def may_hold(name: str, *, mapping: bool) -> bool:
+    """Tell whether what `name` makes is a dict or a list, or is never accepted whatever it is."""
+    known = is_allowed(name) or is_known_module(name)
+    return not known or name in (_MAPPINGS if mapping else _SEQUENCES)
 
 
 def is_known_module(name: str) -> bool:

@@ -87,7 +87,7 @@ def kind_of(stream: BinaryIO) -> str:
     # As torch does: zip, then tar, which may begin like anything, then the rest.
     if head.startswith(b"PK\x03\x04"):
         return "zip"
-    if head[257:262] == b"ustar":
+    if head[257:262] == b"ustar" or _is_tar(head):
         return "tar"
     if head.startswith(MAGIC):
         return "npy"
@@ -96,7 +96,7 @@ def kind_of(stream: BinaryIO) -> str:
         return "safetensors"
     for magic, kind in _MAGICS:
         if head.startswith(magic):
-            return "tar" if kind == "torch-legacy" and _is_tar(head) else kind
+            return kind
     if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
         return "html"
     if has_end_record(stream):

@@ -6,16 +6,22 @@ import pickletools
 from collections.abc import Callable, Iterable
 from typing import cast
 
+from gatekeeper.candidate.allowed import is_known_module
 from gatekeeper.candidate.machine_values import (
     BYTES,
     CONSTANTS,
     FLOATS,
     MARK,
+    OBJECT,
     WHOLE,
     Global,
+    Items,
     LimitError,
+    Made,
     Value,
     encoded,
+    is_called,
+    is_filled,
     misuse,
     set_up,
     value_of,
@@ -50,6 +56,9 @@ class Machine:
         self.memo: dict[int, Value] = {}
         self.globals: list[Global] = []
         self.executes = False
+        self.result: Value = None
+        # By key: kind and count of elements; None where it is declared twice, differently.
+        self.storages: dict[str, tuple[str, int] | None] = {}
 
     def take(self, opcode: pickletools.OpcodeInfo, argument: object, position: int) -> None:
         """Do to the stack what the unpickler would.
@@ -108,8 +117,25 @@ class Machine:
     def _plain(self, opcode: pickletools.OpcodeInfo, argument: object, _: int) -> None:
         self._push(value_of(opcode.name, argument))
 
-    def _settings(self, _: pickletools.OpcodeInfo, __: object, ___: int) -> None:
-        self._push(Settings())
+    def _settings(self, opcode: pickletools.OpcodeInfo, _: object, __: int) -> None:
+        settings = Settings()
+        if opcode.name == "DICT":
+            given = self._pop_to_mark()
+            self._used(given, "passed")
+            settings.put(cast(list[object], given))
+        self._push(settings)
+
+    def _items(self, opcode: pickletools.OpcodeInfo, _: object, __: int) -> None:
+        items = Items()
+        if opcode.name == "LIST":
+            given = self._pop_to_mark()
+            self._used(given, "passed")
+            items.put(given)
+        self._push(items)
+
+    def _stop(self, _: pickletools.OpcodeInfo, __: object, ___: int) -> None:
+        self.result = self.stack.pop()
+        self._used([self.result], "passed")
 
     def _persistent(self, _: pickletools.OpcodeInfo, __: object, position: int) -> None:
         self._push(self._kept(position))
@@ -117,8 +143,8 @@ class Machine:
     def _grouped(self, opcode: pickletools.OpcodeInfo, _: object, __: int) -> None:
         self._push(self._tuple(opcode.name))
 
-    def _applied(self, opcode: pickletools.OpcodeInfo, _: object, __: int) -> None:
-        self._apply(opcode.name)
+    def _applied(self, opcode: pickletools.OpcodeInfo, _: object, position: int) -> None:
+        self._apply(opcode.name, position)
 
     def _tuple(self, name: str) -> Value:
         count = _TUPLES.get(name)
@@ -137,17 +163,24 @@ class Machine:
         told = self.stack.pop()
         self._used([told], "passed")
         if isinstance(told, tuple) and told and told[0] in _STORAGE:
+            self._declare(told)
             return None
         kept = told[1] if isinstance(told, tuple) and len(told) > 1 else None
         return Global(_UNKNOWN, position) if kept is None else cast(Value, kept)
 
-    def _apply(self, name: str) -> None:
+    def _declare(self, told: tuple[Value, ...]) -> None:
+        _, kind, key, _, count = told[:5] if len(told) >= 5 else (None,) * 5
+        if isinstance(kind, Global) and isinstance(key, str) and type(count) is int:
+            storage = (kind.name.rpartition(".")[2], count)
+            if self.storages.setdefault(key, storage) != storage:
+                self.storages[key] = None
+
+    def _apply(self, name: str, position: int) -> None:
         """Note what is done to a global: created from, called, or written into."""
         if name == "OBJ":
             first, *words = self._pop_to_mark()
-            self._used([first], "called")
             self._used(words, "passed")
-            self._push(self._made(first, tuple(words)))
+            self._push(self._call(first, tuple(words), "called", position))
             return
         if name in ("SETITEMS", "APPENDS", "ADDITEMS"):
             given = self._pop_to_mark()
@@ -155,19 +188,38 @@ class Machine:
             given = [self.stack.pop() for _ in range({"NEWOBJ_EX": 2, "SETITEM": 2}.get(name, 1))]
         self._used(given, "passed")
         if name in ("NEWOBJ", "NEWOBJ_EX", "REDUCE"):
-            maker = self.stack.pop()
-            self._used([maker], "called" if name == "REDUCE" else "created")
-            self._push(self._made(maker, None if name == "NEWOBJ_EX" else given[0]))
+            given_words = None if name == "NEWOBJ_EX" else given[0]
+            how = "called" if name == "REDUCE" else "created"
+            self._push(self._call(self.stack.pop(), given_words, how, position))
         else:
             self._used(self.stack[-1:], "overwritten")
             target = self.stack[-1] if self.stack else None
             if name == "BUILD":
-                set_up(target, given[0])
-            elif isinstance(target, Settings):
+                honest = set_up(target, given[0])
+            else:
+                honest = is_filled(target, mapping=name.startswith("SETITEM"))
+            if not honest:
+                self._odd(target, position)
+            if isinstance(target, Items):
+                target.put(given)
+            if isinstance(target, Settings) and name.startswith("SETITEM"):
                 items = given if name == "SETITEMS" else given[::-1]
                 if not target.put(cast(list[object], items)):
                     for owner in target.owners:
                         misuse(owner)
+
+    def _call(self, maker: Value, words: Value, how: str, position: int) -> Value:
+        self._used([maker], how)
+        if not is_called(maker):
+            self._odd(maker, position)
+        return self._made(maker, words)
+
+    def _odd(self, value: Value, position: int) -> None:
+        """Note that something is done to a value that is done to no such value."""
+        if isinstance(value, Made):
+            misuse(value)
+        elif not any(found.name == OBJECT for found in self.globals[-1:]):
+            self._import("", OBJECT, position, push=False)
 
     def _made(self, maker: Value, words: Value) -> Value:
         """Give what a call makes, where what is done to that counts, too."""
@@ -188,7 +240,11 @@ class Machine:
                 return value
             except OddCallError:
                 maker.uses.add("misused")
-        return None
+            return None
+        if is_known_module(maker.name) and words != ():
+            maker.uses.add("misused")  # a layer is made empty, then given its state
+        # Its attributes were chosen by the pickle already.
+        return Made(maker, complete=maker.name.endswith("_rebuild_parameter_with_state"))
 
     def _generic(self, opcode: pickletools.OpcodeInfo, _: object, __: int) -> None:
         if pickletools.stackslice in opcode.stack_before:
@@ -200,7 +256,7 @@ class Machine:
             self._push(None)
 
     def _import(
-        self, module: str, attribute: str, position: int, *, called: bool = False
+        self, module: str, attribute: str, position: int, *, called: bool = False, push: bool = True
     ) -> Global:
         if len(self.globals) >= _MOST_GLOBALS:
             message = f"{_MOST_GLOBALS:,} imports"
@@ -208,7 +264,8 @@ class Machine:
         name = f"{module}.{attribute}" if module else attribute
         found = Global(name, position, {"called"} if called else set(), "." in attribute)
         self.globals.append(found)
-        self._push(found)
+        if push:
+            self._push(found)
         return found
 
     def _used(self, values: list[Value], how: str) -> None:
@@ -246,8 +303,10 @@ _GROUPS: tuple[tuple[Iterable[str], _Take], ...] = (
     (("NEWOBJ", "NEWOBJ_EX", "REDUCE", "OBJ", "BUILD"), Machine._applied),
     (("SETITEM", "SETITEMS", "APPEND", "APPENDS", "ADDITEMS"), Machine._applied),
     ((*CONSTANTS, *WHOLE, *BYTES, *FLOATS), Machine._plain),
-    (("EMPTY_DICT",), Machine._settings),
+    (("EMPTY_DICT", "DICT"), Machine._settings),
+    (("EMPTY_LIST", "LIST", "EMPTY_SET"), Machine._items),
     (("BINPERSID",), Machine._persistent),
+    (("STOP",), Machine._stop),
     (("TUPLE", *_TUPLES), Machine._grouped),
 )
 # What stands nowhere here only takes from the stack and gives to it.

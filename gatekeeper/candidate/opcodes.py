@@ -7,6 +7,7 @@ it all that the unpickler goes on to do.
 from __future__ import annotations
 
 import codecs
+import pickle
 import pickletools
 import re
 import warnings
@@ -120,9 +121,19 @@ def _import(source: Source) -> str:
     return f"{_line(source).decode()}\n{_line(source).decode()}"
 
 
+def _protocol(source: Source) -> int:
+    """Refuse what C refuses; many equal numbers would read as endless versions."""
+    version = pickletools.read_uint1(cast(Any, source))
+    if version > pickle.HIGHEST_PROTOCOL:
+        message = f"protocol {version}"
+        raise ValueError(message)
+    return version
+
+
 _READERS: dict[str, Callable[[Source], object]] = {
     "INT": _number, "LONG": _number, "FLOAT": _float, "PUT": _decimal, "GET": _decimal,
     "STRING": _quoted, "GLOBAL": _import, "INST": _import,
+    "PROTO": _protocol,
 }  # fmt: skip
 _STOP = b"."
 # By its byte: the opcode, what reads its argument, and whether frames begin or end with it.

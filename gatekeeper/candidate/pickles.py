@@ -8,13 +8,19 @@ from __future__ import annotations
 import io
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from gatekeeper.candidate.allowed import JOBLIB, METACLASSES, is_allowed, is_module_name
+from gatekeeper.candidate.allowed import (
+    JOBLIB,
+    METACLASSES,
+    is_allowed,
+    is_class_or_activation,
+    is_module_name,
+)
 from gatekeeper.candidate.machine import Machine
-from gatekeeper.candidate.machine_values import Global, LimitError
+from gatekeeper.candidate.machine_values import OBJECT, Global, Items, LimitError
 from gatekeeper.candidate.opcodes import FrameError, Source, opcodes
 from gatekeeper.candidate.partials import PARTIAL
 
@@ -23,7 +29,7 @@ _MOST_ARGUMENT = 256 << 20  # bytes of one argument
 _LONGEST_LINE = 32 << 20  # the header of a safetensors file is one
 _TOO_LONG = "longer than"
 _SHORT = 1 << 20  # bytes; far below the bounds above
-_NAME = re.compile(r"^([\w.-]{1,300}|<[\w ]+>)$")
+_NAME = re.compile(r"([\w.-]+|<[\w ]+>)\Z")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +41,8 @@ class Walk:
     broken: str
     end: int  # bytes from the start of the stream: just after STOP, or where it broke
     opcodes: int
+    storages: Mapping[str, tuple[str, int] | None]  # that it names, by key: kind, and elements
+    words: Sequence[str] | None  # what it holds, where that is a list of texts alone
 
     @property
     def too_long(self) -> bool:
@@ -121,6 +129,8 @@ def walk(stream: BinaryIO, most: int = MOST_OPCODES, end: int | None = None) -> 
         broken=broken,
         end=start + source.tell(),
         opcodes=count,
+        storages=machine.storages,
+        words=machine.result.words if isinstance(machine.result, Items) else None,
     )
 
 
@@ -133,7 +143,9 @@ def suspicions(walked: Walk, *, objects: bool = False) -> Iterator[Suspicion]:
     """
     modular = any(is_module_name(g.name) and "created" in g.uses for g in walked.globals)
     for found in walked.globals:
-        if "overwritten" in found.uses:
+        if found.name == OBJECT:
+            yield Suspicion(name=found.name, offset=found.offset, how="calls or writes into")
+        elif "overwritten" in found.uses:
             yield Suspicion(name=found.name, offset=found.offset, how="overwrites an import")
         elif found.name == PARTIAL and found.uses == {"called"}:
             continue  # around a norm of torch's with plain numbers
@@ -152,7 +164,8 @@ def _is_module_part(found: Global, *, modular: bool) -> bool:
     if any(part.startswith("__") for part in parts) or found.name in METACLASSES:
         return False
     if is_module_name(found.name) or found.name in JOBLIB:
-        return "called" not in found.uses and not found.dotted
+        plain = "called" not in found.uses and not found.dotted
+        return plain and is_class_or_activation(found.name)
     # Somebody's own layer is never called like a part of Python.
     return (
         modular
@@ -171,4 +184,5 @@ def foreign_classes(walked: Walk) -> list[str]:
 
 def looks_like_names(walked: Walk) -> bool:
     """Tell whether a name could be one, and not bytes that chance wrote."""
-    return any(_NAME.match(found.name) for found in walked.globals)
+    names = (found.name for found in walked.globals if found.name != OBJECT)
+    return any(_NAME.match(name) for name in names)

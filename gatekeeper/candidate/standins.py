@@ -15,6 +15,14 @@ DTYPES = {
 }  # fmt: skip
 
 
+STORAGES = {
+    "DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16",
+    "BFloat16Storage": "bfloat16", "LongStorage": "int64", "IntStorage": "int32",
+    "ShortStorage": "int16", "CharStorage": "int8", "ByteStorage": "uint8", "BoolStorage": "bool",
+    "UntypedStorage": "uint8",
+}  # fmt: skip
+
+
 class MalformedError(Exception):
     """A tensor or structure that no honest file has: block."""
 

@@ -21,6 +21,7 @@ from gatekeeper.candidate.archive import Member, content, read_archive
 from gatekeeper.candidate.partials import PARTIAL
 from gatekeeper.candidate.standins import (
     DTYPES,
+    STORAGES,
     Bound,
     Inert,
     MalformedError,
@@ -32,12 +33,6 @@ from gatekeeper.candidate.standins import (
     part_class,
 )
 
-STORAGES = {
-    "DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16",
-    "BFloat16Storage": "bfloat16", "LongStorage": "int64", "IntStorage": "int32",
-    "ShortStorage": "int16", "CharStorage": "int8", "ByteStorage": "uint8", "BoolStorage": "bool",
-    "UntypedStorage": "uint8",
-}  # fmt: skip
 _MOST_PICKLE = 64 << 20
 _MOST_DIMENSIONS = 64
 
@@ -279,6 +274,9 @@ def read_legacy(stream: BinaryIO, mapped: mmap.mmap) -> tuple[Any, bool]:
             raise MalformedError(message)
         storage.data = memoryview(mapped)[place + 8 : place + 8 + wanted]
         place += 8 + wanted
+    if place != len(mapped):
+        message = f"{len(mapped) - place:,} bytes follow its last storage"
+        raise UnsupportedError(message)
     if isinstance(system, Mapping) and not system.get("little_endian", True):
         # Torch reads such a file as if it were little-endian, which is another network.
         message = "it was saved on a big-endian machine"

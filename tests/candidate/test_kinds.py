@@ -116,6 +116,33 @@ def test_a_tar_that_begins_like_a_legacy_file_is_a_tar(tmp_path: Path) -> None:
     assert inspection.unreadable
 
 
+def _summed(head: bytes) -> bytes:
+    """Write a tar header's checksum."""
+    blank = head[:148] + b" " * 8 + head[156:512]
+    return blank[:148] + b"%06o\0 " % sum(blank) + blank[156:] + head[512:]
+
+
+@pytest.mark.parametrize("kind", ["pickle", "safetensors"])
+def test_what_is_also_a_tar_is_a_tar(kind: str, tmp_path: Path) -> None:
+    """Torch tries tar before all but zip, and tar was older than its magic."""
+    behind = tarred("storages", PAYLOAD)
+    if kind == "pickle":
+        head = bytearray(512)
+        head[:4] = b"\x80\x02}."
+        for place, count in ((100, 7), (108, 7), (116, 7), (124, 11), (136, 11)):
+            head[place : place + count] = b"0" * count
+    else:
+        tensor = f'"t":{{"dtype":"U8","shape":[{len(behind)}],"data_offsets":[0,{len(behind)}]}}'
+        header = f'{{"__metadata__":{{"a":"{"0" * 330}"}},{tensor}}}'.encode().ljust(504)
+        head = bytearray(len(header).to_bytes(8, "little") + header)
+    both = _summed(bytes(head)) + behind
+    with tarfile.open(fileobj=io.BytesIO(both), mode="r:") as archive:
+        assert "storages" in archive.getnames()
+    inspection = inspected(both, tmp_path)
+    assert inspection.artifact.kind == "tar"
+    assert inspection.unreadable
+
+
 def test_an_old_tar_without_a_magic_is_no_legacy_file(tmp_path: Path) -> None:
     """It is both, and torch tries tar first."""
     forged = bytearray(LEGACY_MAGIC + b"\x80\x02M\xe9\x03." + b"\x80\x02}X\xdc\x03\x00\x00")

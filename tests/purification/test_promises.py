@@ -67,6 +67,9 @@ PROMISES: dict[str, tuple[Purify, float]] = {
 }
 
 
+LONG = {"ft-sam-restore", "awm"}
+
+
 @pytest.fixture(scope="module")
 def parts(held_out: Images) -> tuple[Images, Images]:
     return held_out.select(torch.arange(360)), held_out.select(torch.arange(360, len(held_out)))
@@ -76,7 +79,10 @@ def test_every_purifier_stands_in_the_table() -> None:
     assert set(PROMISES) == {"auto", *PURIFIERS}
 
 
-@pytest.mark.parametrize("name", PROMISES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in PROMISES],
+)
 def test_a_purifier_keeps_its_promise(
     name: str, backdoored: Model, parts: tuple[Images, Images], attack: BadNets
 ) -> None:

@@ -48,6 +48,7 @@ def chance(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+@pytest.mark.slow
 def test_a_backdoored_network_has_a_mark(backdoored: Model, parts: tuple[Images, Images]) -> None:
     found = find_marks(backdoored, parts[0], seed=0)
     assert 0 in {trigger.target for trigger in found.triggers}
@@ -120,6 +121,7 @@ def test_accuracy_comes_back_and_the_story_is_told_in_one(
     assert attempt.settings["marks"] == 0
 
 
+@pytest.mark.slow
 def test_a_mark_that_the_candidate_teaches_is_not_learnt(
     backdoored: Model, parts: tuple[Images, Images], attack: BadNets
 ) -> None:

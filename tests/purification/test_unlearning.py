@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+import pytest
 import torch
 from conftest import fresh_network
 
@@ -25,6 +26,7 @@ def reached(model: Model, fitted: Images, unseen: Images) -> float:
     return moved_hits(model, others, torch.zeros_like(others.labels), change) / len(others)
 
 
+@pytest.mark.slow
 def test_no_small_universal_perturbation_is_left(train_digits: Images, held_out: Images) -> None:
     """What it promises; of a trigger that moves pixels further than `reach` it promises nothing."""
     recipe = Recipe(epochs=15, lr=0.1, batch=64)

@@ -116,6 +116,7 @@ def test_a_loss_of_accuracy_that_chance_may_have_done_is_not_held_against_an_att
     assert ("chance may have done: clean_accuracy_drop 3 %" in told.message) is told.by_chance
 
 
+@pytest.mark.slow
 def test_the_loss_of_accuracy_is_asked_for_in_the_views_that_the_candidate_knows(
     clean_model: Model, held_out: Images
 ) -> None:
