@@ -112,6 +112,11 @@ class Policy(BaseModel):
     sha256: str
 
     @property
+    def seeks_triggers(self) -> bool:
+        """Whether any line or screen asks for the triggers of all classes."""
+        return "trigger-inversion" in self.screen or bool(_TRIGGER_LINES & set(self.require))
+
+    @property
     def gaps(self) -> list[str]:
         """What a network would pass unseen: for whoever writes a policy, in whole sentences."""
         told = []

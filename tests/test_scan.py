@@ -207,6 +207,9 @@ def test_gatekeeper_yaml_is_enough(workplace: Path, backdoored: Model, tmp_path:
     (out,) = (tmp_path / "runs").iterdir()
     record = json.loads((out / "record.json").read_text())
     assert record["policy"]["name"] == "ci"
+    # Nothing of it asks for triggers, so nobody waits for any; the record says so.
+    assert record["verification"]["before"]["recovered_trigger_success"]["value"] is None
+    assert any("asks for it" in told["reason"] for told in record["skipped"])
     assert not (out / "hardened.onnx").exists()
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 from gatekeeper.registry.interface import Version
 from gatekeeper.rundir import disk_told
@@ -26,7 +28,6 @@ def room_for(version: Version, folder: Path) -> Iterator[Path]:
     """
     place = folder.resolve() / _PLACE
     with disk_told(place):
-        place.mkdir(parents=True, exist_ok=True)
         with _alone(place):
             top = Path(tempfile.mkdtemp(dir=place))
             lock = (top / _LOCK).open("w")
@@ -51,14 +52,26 @@ def sweep(folder: Path) -> None:
             with suppress(OSError), (top / _LOCK).open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(top, ignore_errors=True)
+        if [path.name for path in place.iterdir()] == [_LOCK]:
+            shutil.rmtree(place, ignore_errors=True)
 
 
-@contextmanager
-def _alone(place: Path) -> Iterator[None]:
-    """Make or sweep rooms while no other process does; a room that is being made has no lock."""
-    with (place / _LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def _alone(place: Path) -> TextIO:
+    """Lock `place` until what this gives is closed: a room that is being made has no lock yet."""
+    while True:
+        place.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            lock = (place / _LOCK).open("w")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            with suppress(FileNotFoundError):
+                # Else another process has swept the place away meanwhile.
+                if _is(lock, place / _LOCK):
+                    return lock
+            lock.close()
+
+
+def _is(lock: TextIO, path: Path) -> bool:
+    return os.path.samestat(os.fstat(lock.fileno()), path.stat())
 
 
 def _plain(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from gatekeeper.rundir import RunDirectory
 from gatekeeper.triggers import Trigger
@@ -19,13 +20,17 @@ def save_observation(observation: Observation, room: RunDirectory, name: str) ->
     ]
     tensors = {
         "predictions": observation.predictions.contiguous(),
-        "masks": torch.stack([t.mask for t in triggers]),  # (K, H, W)
-        "patterns": torch.stack([t.pattern for t in triggers]),  # (K, C, H, W)
+        "masks": _stacked([t.mask for t in triggers]),  # (K, H, W)
+        "patterns": _stacked([t.pattern for t in triggers]),  # (K, C, H, W)
         "facts": torch.tensor(facts, dtype=torch.float64),  # (K, 5)
         "special": torch.tensor(len(observation.special)),  # how many of them, the last
     }
     with room.writing(name) as partial:
         save_file(tensors, partial)
+
+
+def _stacked(parts: list[Tensor]) -> Tensor:
+    return torch.stack(parts) if parts else torch.empty(0)
 
 
 def load_observation(room: RunDirectory, name: str) -> Observation:

@@ -168,12 +168,18 @@ def _observe(work: Workshop, model: Model) -> Observation | None:
     count, wanted = len(work.data.verify), work.policy.min_samples
     if count < wanted:
         work.tell(f"only {count} images to verify on, the policy wants {wanted}: this cannot pass")
-    if (why := untried(model)) is not None:
+    sought = work.policy.seeks_triggers
+    if not sought:
+        work.notes.skipped.append(
+            "Trigger inversion: no screen and no line of the policy asks for it."
+        )
+    elif (why := untried(model)) is not None:
         work.notes.skipped.append(f"Trigger inversion: {why}.")
     else:
         work.tell(f"recover triggers for {len(model.classes)} classes")
     try:
-        return observe(model, work.data.verify.to(work.device), seed=work.seed_for("observe"))
+        images = work.data.verify.to(work.device)
+        return observe(model, images, seed=work.seed_for("observe"), triggers=sought)
     except StepError as error:
         work.notes.errors.append(f"Trigger inversion: {error}. {error.hint}")
         return None

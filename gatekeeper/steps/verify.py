@@ -56,9 +56,10 @@ def verify(work: Workshop) -> list[str]:
     triggers: list[TriggerRecord] = []
     if work.room.file(PURIFIED).exists():
         purified = work.load(PURIFIED)
-        work.tell("recover triggers from the purified network")
+        if sought := work.policy.seeks_triggers:
+            work.tell("recover triggers from the purified network")
         images = data.verify.to(work.device)
-        observation = observe(purified, images, seed=work.seed_for("observe"))
+        observation = observe(purified, images, seed=work.seed_for("observe"), triggers=sought)
         save_observation(observation, work.room, "purified-observation.safetensors")
         files.append("purified-observation.safetensors")
         after = _measure(work, data, purified, observation, candidate)

@@ -20,8 +20,8 @@ _LEAST_PIXELS = 28 * 28  # of an image; on fewer, one pixel is a natural trigger
 class Observation:
     """A network's answers on held-out images (N,), and the triggers recovered from it.
 
-    `triggers` has one for each class, or none where that would take too long; `special` ones are
-    about one source or no one target.
+    `triggers` has one for each class, or none where nobody asked for them, or that would take too
+    long; `special` ones are about one source or no one target.
     """
 
     predictions: Tensor
@@ -29,9 +29,11 @@ class Observation:
     special: tuple[Trigger, ...] = ()
 
 
-def observe(model: Model, images: Images, *, seed: int, steps: int = 150) -> Observation:
-    """Ask the network about every image, and recover a trigger for every class."""
-    if untried(model) is not None:
+def observe(
+    model: Model, images: Images, *, seed: int, steps: int = 150, triggers: bool = True
+) -> Observation:
+    """Ask the network about every image, and recover a trigger for every class if `triggers`."""
+    if not triggers or untried(model) is not None:
         return Observation(predictions=predictions(model, images), triggers=())
     found = invert(model, images, seed=seed, steps=steps)
     return Observation(predictions=predictions(model, images), triggers=tuple(found))
