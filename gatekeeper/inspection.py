@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from gatekeeper.candidate.inspect import Inspection, Inspector
@@ -20,6 +21,7 @@ _NO_MODELS = frozenset({"unknown", "empty", "one-byte", "png", "html"})
 _MOST_NAMED = 100  # of the files that were passed over
 _AGAIN = "Mend the machine, then inspect it again."
 _MOST_AT_ONCE = 8  # children, whatever the number of cores
+_TOGETHER = 16  # files that a thread takes at once: handing them over costs time, too
 # A file of these that is no model is broken, or something else in disguise.
 MODEL_SUFFIXES = frozenset(
     {".pt", ".pth", ".ckpt", ".th", ".bin", ".tar", ".pkl", ".pickle", ".safetensors", ".onnx",
@@ -93,15 +95,17 @@ def _looks(paths: list[Path], accept_weak: bool) -> Iterator[Inspected]:
     own = threading.local()
     with ExitStack() as children:
 
-        def look(path: Path) -> Inspected:
+        def look(some: list[Path]) -> list[Inspected]:
             if not hasattr(own, "inspector"):
                 own.inspector = children.enter_context(Inspector(accept_weak=accept_weak))
-            return _inspected(path, own.inspector)
+            return [_inspected(path, own.inspector) for path in some]
 
         most = min(_MOST_AT_ONCE, os.cpu_count() or 1, max(1, len(paths)))
+        each = max(1, min(_TOGETHER, len(paths) // most))
         threads = ThreadPoolExecutor(most)
         try:
-            yield from threads.map(look, paths)
+            some = [paths[start : start + each] for start in range(0, len(paths), each)]
+            yield from chain.from_iterable(threads.map(look, some))
         finally:
             # Nothing is left to wait for but after Ctrl-C, when nobody wants to.
             threads.shutdown(wait=False, cancel_futures=True)
