@@ -26,6 +26,7 @@ from prefect.context import TaskRunContext
 from prefect.events import emit_event
 from prefect.futures import PrefectFuture, as_completed
 from prefect.runtime import flow_run
+from prefect.settings import PREFECT_API_URL
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import Task
 
@@ -41,6 +42,7 @@ from gatekeeper.flow_loader import load_flow
 from gatekeeper.foreign_text import visible
 from gatekeeper.job import Job
 from gatekeeper.ledger.entries import Judgement
+from gatekeeper.loopback import answers
 from gatekeeper.registry.interface import Version
 from gatekeeper.registry.redaction import redacted
 
@@ -188,6 +190,9 @@ def run_audit(order: AuditOrder) -> int:
         GatekeeperError: Prefect's server does not answer, or not any more.
     """
     refuse_passwords(order)
+    if (url := PREFECT_API_URL.value()) and not answers(f"{url}/health"):
+        message = f"Prefect's server at {visible(redacted(url))} does not answer"
+        raise GatekeeperError(message, hint="Start it, or unset PREFECT_API_URL.")
     try:
         return int(audit_registry(asdict(order))["exit_code"])
     except httpx.TransportError as error:

@@ -13,14 +13,15 @@ from typing import Protocol
 
 from gatekeeper.audit.config import AuditConfig, read_audit_config
 from gatekeeper.audit.judging import MisfitError, judge
-from gatekeeper.audit.looking import Looked, look
+from gatekeeper.audit.looking import Looked, blocked, look
 from gatekeeper.audit.order import AuditOrder, placed
 from gatekeeper.audit.planning import Planner
+from gatekeeper.audit.remedies import for_audits
 from gatekeeper.audit.rooms import room_for, sweep
 from gatekeeper.audit.settled import Settled
 from gatekeeper.audit.terms import Ready, stamp_of
 from gatekeeper.config import VARIABLE, Config, read_config
-from gatekeeper.errors import ConfigError, GatekeeperError
+from gatekeeper.errors import ConfigError, GatekeeperError, UsageError
 from gatekeeper.foreign_text import visible
 from gatekeeper.job import Job
 from gatekeeper.ledger.book import Ledger
@@ -70,9 +71,19 @@ class Auditor:
 
     @cached_property
     def registry(self) -> Registry:
-        """The registry that is audited."""
+        """Open the registry that is audited.
+
+        Raises:
+            UsageError: there is none, or the audit would write into it.
+        """
         wishes = self.config.mlflow.model_dump(exclude_defaults=True)
-        return open_registry(self.order.registry, **wishes)
+        registry = open_registry(self.order.registry, **wishes)
+        if Path(registry.address).is_dir() and self.folder.resolve().is_relative_to(
+            registry.address
+        ):
+            message = f"{self.folder} lies in the registry, where a stranger may write"
+            raise UsageError(message, hint="Give another --out.")
+        return registry
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -139,10 +150,18 @@ class Auditor:
                 settled = self._placed(settled, looked, ready)
                 if looked.fault or looked.blocked:
                     return settled
-                return self._judged(settled, self._job(looked, ready, folder), looked, ready, scan)
+                if ready.fault:
+                    return self._without_terms(settled, folder / looked.file, ready.fault)
+                settled = self._judged(
+                    settled, self._job(looked, ready, folder), looked, ready, scan
+                )
+                misfit = settled.judgement is not None and not settled.judgement.run
+                return (
+                    replace(settled, blocked=blocked(folder / looked.file)) if misfit else settled
+                )
         except GatekeeperError as error:
             what = f"{str(error).rstrip('.')}. {error.hint}".strip()
-            return replace(settled, fault=visible(what))
+            return replace(settled, fault=for_audits(visible(what)))
         except OSError as error:
             what = f"{error.filename or version.address} cannot be read: {error.strerror}"
             return replace(settled, fault=visible(f"{what}. See that it is still there."))
@@ -170,6 +189,12 @@ class Auditor:
             message = f"{settled.busy} has been judging the same file for very long. Audit again."
             return replace(settled, busy="", fault=message)
         return settled
+
+    def _without_terms(self, settled: Settled, file: Path, fault: str) -> Settled:
+        """What the rule lacks keeps nobody from seeing that a file is hostile."""
+        hostile = blocked(file)
+        # The fault is the operator's: looked at again next time.
+        return replace(settled, fingerprint="", blocked=hostile, fault="" if hostile else fault)
 
     def _placed(self, settled: Settled, looked: Looked, ready: Ready) -> Settled:
         return replace(

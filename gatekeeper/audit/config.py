@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from gatekeeper.errors import ConfigError
 from gatekeeper.job import METHODS
@@ -28,7 +29,7 @@ class Terms(BaseModel):
     policy: str | None = None
     calibration: Path | None = None
     method: Literal[METHODS] | None = None  # type: ignore[valid-type]
-    device: str | None = None
+    device: str | None = Field(default=None, pattern=r"^(auto|cpu|cuda(:\d{1,4})?)$")
     seed: int | None = Field(default=None, ge=0, le=2**31 - 1, strict=True)
 
 
@@ -43,8 +44,16 @@ class Webhook(BaseModel):
     """Who is told of every audit, in a signed JSON body."""
 
     model_config = _FROZEN
-    url: str = Field(pattern=r"^https?://[^\s@]+$", max_length=2000)  # no password in it
+    url: str = Field(max_length=2000)
     secret_env: str = Field(min_length=1, max_length=200)  # variable that holds the secret
+
+    @field_validator("url")
+    @classmethod
+    def _address(cls, url: str) -> str:
+        if not re.fullmatch(r"https?://[^\s@]+", url):
+            message = "an address without user and password is wanted, such as https://HOST/PATH"
+            raise ValueError(message)
+        return url
 
 
 class MLflowWishes(BaseModel):
@@ -76,12 +85,13 @@ class AuditConfig(Terms):
             raise ValueError(message)
         return ledger
 
-    @model_validator(mode="after")
-    def _has_rules(self) -> AuditConfig:
-        if not self.rules and "rules" in self.model_fields_set:
+    @field_validator("rules")
+    @classmethod
+    def _has_rules(cls, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
+        if not rules:
             message = "rules is empty: no model would be judged"
             raise ValueError(message)
-        return self
+        return rules
 
     def rule_for(self, model: str) -> Rule | None:
         """Give the first rule that fits `model`, filled with what stands at the top."""

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import BinaryIO
 
+from gatekeeper.audit.remedies import for_audits
 from gatekeeper.errors import GatekeeperError, StepError, UsageError
 from gatekeeper.foreign_text import visible
 from gatekeeper.job import Job
@@ -85,7 +86,7 @@ def _run(job: Job, log: BinaryIO, *, threads: int, minutes: float) -> int:
 
 def _last_line(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return visible(lines[-1])[:_LONGEST] if lines else "it said nothing"
+    return for_audits(visible(lines[-1]))[:_LONGEST] if lines else "it said nothing"
 
 
 def _judgement(record: GateRecord, key: str, *, run: Path, seconds: float) -> Judgement:
@@ -108,8 +109,13 @@ def _judgement(record: GateRecord, key: str, *, run: Path, seconds: float) -> Ju
 
 def _reason(record: GateRecord) -> str:
     told = (visible(reason).rstrip(".") for reason in record.verdict.reasons)
-    reasons = "; ".join(told).replace(":; ", ": ")
-    return reasons if len(reasons) <= _LONGEST else reasons[: _LONGEST - 1] + "…"
+    reasons = for_audits("; ".join(told).replace(":; ", ": "))
+    if len(reasons) <= _LONGEST:
+        return reasons
+    # At the end of a reason, or of a word: the report has the rest.
+    cut = reasons[: _LONGEST - 1]
+    end = max(cut.rfind("; "), cut.rfind(" ") if "; " not in cut[_LONGEST // 2 :] else 0)
+    return f"{cut[: end if end > 0 else len(cut)]} …"
 
 
 def _failed(record: GateRecord, run: Path) -> bool:

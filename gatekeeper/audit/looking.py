@@ -66,6 +66,15 @@ def look(folder: Path, ready: Ready) -> Looked:
     )
 
 
+def blocked(file: Path) -> str:
+    """Say what is hostile about a weights file that cannot be scanned; "" where nothing is."""
+    (one,) = inspect_all([file]).files
+    if one.state != "blocked" or one.inspection is None:
+        return ""
+    first = one.inspection.findings[0]
+    return f"{first.rule_id}: {visible(first.message)}"
+
+
 def _files(folder: Path) -> tuple[list[str], list[str]]:
     """Name every file below `folder`, and every link."""
     found: list[str] = []

@@ -13,7 +13,7 @@ from gatekeeper.report.svg import line, text
 
 MOST_AUDITS = 52
 _WIDTH, _HEIGHT = 480, 230
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 8, 12, 46
+_LEFT, _RIGHT, _TOP, _BOTTOM = 66, 8, 12, 46
 _WIDEST = 36
 # From the axis upwards: what has to be seen stands on it, where lengths compare.
 WORRYING = ("rejected", "undecided")

@@ -12,7 +12,7 @@ from gatekeeper.audit.config import AuditConfig, Rule
 from gatekeeper.audit.settled import Settled
 from gatekeeper.audit.terms import Ready, make_ready
 from gatekeeper.config import Config
-from gatekeeper.errors import RegistryError
+from gatekeeper.errors import RegistryError, UsageError
 from gatekeeper.ledger.entries import Judgement, Seen
 from gatekeeper.registry.interface import Registry, Version
 
@@ -50,7 +50,12 @@ class Planner:
             UsageError: a policy, card or calibration cannot be read.
         """
         for rule in self.config.filled():
-            self._made(rule)
+            try:
+                self._made(rule)
+            except UsageError as error:
+                # Which of many rules names it, where there are rules.
+                where = f"the rule for {rule.models!r}: " if self.config.rules else ""
+                raise type(error)(f"{where}{error}", hint=error.hint) from None
 
     def ready(self, model: str) -> Ready | None:
         """Give the terms of the rule that fits `model`; None where none does."""
@@ -103,7 +108,7 @@ class Planner:
             return Settled(version=version, fault=version.fault or _NO_RULE)
         policy = ready.policy.name
         if ready.fault:
-            return Settled(version=version, policy=policy, fault=ready.fault)
+            return None  # still looked at: it may be hostile whatever the rule lacks
         print_ = self.fingerprint(version, ready)
         if known is None or known.gone or self._rehash or not print_ or known.fingerprint != print_:
             return None

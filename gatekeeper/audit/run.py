@@ -128,8 +128,9 @@ def _conclude(
     now, name, ledger = _now(), auditor.name, auditor.ledger
     rows = [_found(auditor, one, course, now) for one in settled]
     known = sum(1 for seen in course.before.values() if not seen.gone)
-    if known and not settled and not plan.trouble:
-        plan.trouble = f"the registry lists nothing, where {known} version(s) were before"
+    if not settled and not plan.trouble:
+        were = f", where {known} version(s) were before" if known else ": look for a typo"
+        plan.trouble = f"the registry lists nothing{were}"
     if plan.trouble:
         course.troubles.append(plan.trouble)
     else:

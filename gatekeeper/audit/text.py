@@ -61,8 +61,9 @@ def _section(title: str, rows: Iterable[Row], line: Callable[[Row], str]) -> lis
 
 def _news(row: Row) -> str:
     was = f" (was {row.before})" if row.before and row.before != row.decision else ""
-    now = "gone" if row.change == "gone" else row.decision
-    return f"{row.model}/{row.version}: {row.change}, {now}{was}"
+    if row.change == "gone":
+        return f"{row.model}/{row.version}: gone (was {row.decision})"
+    return f"{row.model}/{row.version}: {row.change}, {row.decision}{was}"
 
 
 def _why(row: Row) -> str:

@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from collections import Counter
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 MAGIC = b"PK\x03\x04"
 LOCAL = struct.Struct("<4s5H3I2H")  # the header before each member
@@ -19,8 +19,7 @@ _CHUNK = 1 << 16
 _PLAIN_FLAGS = 0x0808  # data descriptor, UTF-8 names
 
 
-@dataclass(frozen=True, kw_only=True)
-class Member:
+class Member(NamedTuple):  # made by the thousand, and faster so
     """One member as both directories of the archive have it."""
 
     name: str

@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from gatekeeper.candidate.allowed import (
     JOBLIB,
@@ -32,8 +32,7 @@ _SHORT = 1 << 20  # bytes; far below the bounds above
 _NAME = re.compile(r"([\w.-]+|<[\w ]+>)\Z")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Walk:
+class Walk(NamedTuple):  # made by the thousand, and faster so
     """What one pickle would do; `broken` says why the walk ended early, "" where it ended well."""
 
     globals: tuple[Global, ...]

@@ -62,7 +62,8 @@ def _engine(url: URL) -> Engine:
             parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             message = f"cannot make {parent}: {error.strerror}"
-            raise LedgerError(message) from None
+            hint = "Choose another --out or --ledger, or make it writable."
+            raise LedgerError(message, hint=hint) from None
     engine = create_engine(url, connect_args={"timeout": _WAIT})
 
     @event.listens_for(engine, "connect")

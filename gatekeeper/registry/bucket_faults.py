@@ -48,6 +48,10 @@ def opened(address: str) -> tuple[Any, str]:
         )
     except ImportError as error:
         raise _lacking(scheme, in_one_line(error)) from None
+    except OSError as error:
+        # Some of fsspec's stores, such as ftp://, ask before they are asked.
+        message = f"{redacted(address)} does not answer: {in_one_line(error)}"
+        raise RegistryError(message, hint=_REACH, passing=True) from None
     except (ValueError, TypeError) as error:
         message = f"{redacted(address)} is no registry: {in_one_line(error)}"
         raise UsageError(

@@ -196,12 +196,12 @@ def test_a_registry_that_is_not_there_is_told(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_empty_registry_is_no_failure(tmp_path: Path) -> None:
+def test_a_registry_that_holds_nothing_is_not_accepted(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     configure(tmp_path)
     done = audit(tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "0 version(s)" in done.stdout
+    assert done.returncode == 3, done.stderr
+    assert "Trouble: the registry lists nothing: look for a typo" in done.stdout
 
 
 def _after(folder: Path) -> dict[str, object]:
