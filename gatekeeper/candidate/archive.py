@@ -57,7 +57,7 @@ def read_archive(stream: BinaryIO) -> Archive:
         ArchiveError: no end record, cut in half, far too many members, or a bomb.
     """
     size = stream.seek(0, 2)
-    counted, astray = _check_directory(stream, size)
+    counted, astray, trailing = _check_directory(stream, size)
     try:
         infos = zipfile.ZipFile(stream).infolist()
     except (zipfile.BadZipFile, ValueError, OSError, struct.error, NotImplementedError) as error:
@@ -76,7 +76,6 @@ def read_archive(stream: BinaryIO) -> Archive:
     first = min((info.header_offset for info in infos), default=0)
     if first:
         odd.append(f"{first} bytes stand before the archive")
-    trailing = _trailing(stream, size)
     if trailing:
         odd.append(f"{trailing} bytes stand after the archive")
     if counted != (len(infos), len(infos)):
@@ -122,10 +121,10 @@ def is_whole(stream: BinaryIO, member: Member) -> bool:
     return (size, crc) == (member.size, member.crc)
 
 
-def _check_directory(stream: BinaryIO, size: int) -> tuple[tuple[int, int], list[str]]:
+def _check_directory(stream: BinaryIO, size: int) -> tuple[tuple[int, int], list[str], int]:
     """Refuse a directory that is too long to read; tell of one that is not all readers' own.
 
-    Gives how many members it counts, on this disk and in all, and what is odd.
+    Gives how many members it counts, on this disk and in all, what is odd, and the bytes behind it.
 
     They go to it by an offset, or by its length from its end: where the two differ, one file holds
     two archives.
@@ -154,7 +153,7 @@ def _check_directory(stream: BinaryIO, size: int) -> tuple[tuple[int, int], list
         odd.append("its directory is not where its end says")
     if comment:
         odd.append(f"a comment of {comment} bytes stands at its end")
-    return (here, declared), odd
+    return (here, declared), odd, max(0, len(tail) - place - _END.size - comment)
 
 
 def _check_sizes(infos: list[zipfile.ZipInfo], size: int) -> None:
@@ -169,14 +168,6 @@ def _check_sizes(infos: list[zipfile.ZipInfo], size: int) -> None:
     if inflated > _MOST_GROWTH * size + _FREE_GROWTH:
         message = f"the archive would inflate to {inflated:,} bytes from {size:,}: a zip bomb?"
         raise ArchiveError(message)
-
-
-def _trailing(stream: BinaryIO, size: int) -> int:
-    stream.seek(max(0, size - 65_557))
-    tail = stream.read(65_557)
-    place = tail.rfind(b"PK\x05\x06")
-    comment = int(_END.unpack_from(tail, place)[7])
-    return max(0, len(tail) - place - _END.size - comment)
 
 
 def _member(
@@ -196,7 +187,7 @@ def _member(
         return None
     fields = LOCAL.unpack(header)
     local = stream.read(fields[9])
-    if local not in (name.encode("utf-8", "replace"), name.encode("cp437", "replace")):
+    if local != name.encode("utf-8", "replace") and local != name.encode("cp437", "replace"):
         odd.append(f"member {name!r} is called {local[:80]!r} in its local header")
     if (info.flag_bits | fields[2]) & ~_PLAIN_FLAGS:
         odd.append(f"member {name!r} is encrypted or has odd flags")

@@ -166,13 +166,13 @@ def _look_at_archive(stream: BinaryIO, seen: Seen) -> str:
         seen.refuse(f"the archive is not what torch writes: {archive.odd[0]}")
     kind = _archive_kind(archive)
     # Torch finds a member whatever the case of its letters.
-    leaves = {member: member.name.casefold().rpartition("/")[2] for member in archive.members}
-    roots = [member.name for member, leaf in leaves.items() if leaf == "data.pkl"]
+    named = [(member, member.name.casefold().rpartition("/")[2]) for member in archive.members]
+    roots = [member.name for member, leaf in named if leaf == "data.pkl"]
     if kind == "torch-zip" and len(roots) > 1:
         seen.refuse(f"the archive has more than one data.pkl: {roots[0]!r}, {roots[1]!r}")
-    for member in archive.members:
-        named = leaves[member].endswith((".pkl", ".pickle"))
-        _look_at_member(stream, member, seen, certain=named, script=kind == "torchscript")
+    for member, leaf in named:
+        certain = leaf.endswith((".pkl", ".pickle"))
+        _look_at_member(stream, member, seen, certain=certain, script=kind == "torchscript")
         if not is_whole(stream, member):
             seen.refuse(f"member {member.name!r} is damaged: its size or checksum does not fit")
     if archive.odd and not seen.findings:

@@ -145,3 +145,5 @@ _BY_CODE: dict[bytes, tuple[pickletools.OpcodeInfo, Callable[[Any], object] | No
     )
     for opcode in pickletools.opcodes
 }
+# What a pickle may begin with: all else finds nothing on the stack, where every unpickler ends.
+BEGINNINGS = frozenset(code for code, (opcode, *_) in _BY_CODE.items() if not opcode.stack_before)

@@ -38,6 +38,7 @@ _START = 60.0  # seconds until a child is ready
 _SECONDS = 6.0
 _BYTES_PER_SECOND = 50 << 20
 _MAPPED = 2  # times that a file may stand in the address space of a child that looks
+_STEP = 1 << 20  # bytes
 _ANSWER = 16 << 20  # bytes: a graph of many nodes is long
 _NEEDED = ("own process", "no inherited descriptors", "resource limits")
 _SECCOMP = "no system call beyond its work (seccomp)"
@@ -139,6 +140,7 @@ class Quarantine:
         self._left = b""
         self._budget = Budget()
         self._until = 0.0
+        self._capped = 0  # bytes of address space that a looker has now
         self.found: list[Any] = []  # told of the file before its answer, unchecked
         try:
             hello = self._answer(time.monotonic() + _START)
@@ -205,9 +207,11 @@ class Quarantine:
         It cannot raise its own limits, so the parent does. Where the host forbids that, there is
         still the child's limit on the memory that is its own.
         """
-        if not self._address_space:
+        # In steps, so that small files one after another need no call.
+        most = self._address_space + _MAPPED * (size + _STEP - size % _STEP)
+        if not self._address_space or most == self._capped:
             return
-        most = self._address_space + _MAPPED * size
+        self._capped = most
         with contextlib.suppress(OSError):
             hard = resource.prlimit(self._process.pid, resource.RLIMIT_AS)[1]
             if hard != resource.RLIM_INFINITY:

@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from gatekeeper.candidate.allowed import JOBLIB, is_allowed, is_known_module
 from gatekeeper.candidate.legacy import PICKLES
+from gatekeeper.candidate.opcodes import BEGINNINGS
 from gatekeeper.candidate.partials import PARTIAL
 from gatekeeper.candidate.pickles import (
     Walk,
@@ -41,6 +42,10 @@ def walk_all(
     Gives those that were walked to their end.
     """
     done: list[Walk] = []
+    if not certain:
+        stream.seek(start)
+        if stream.read(1) not in BEGINNINGS:
+            return done
     here = f"member {member!r}" if member else "the pickle"
     begin, end = start, stream.seek(0, 2) if end is None else end
     for count in range(most):
