@@ -67,16 +67,17 @@ class Machine:
             LimitError: there is too much to keep.
             IndexError, KeyError: the stack or the memo lacks what the opcode needs.
         """
-        name = opcode.name
-        _TAKEN.get(name, Machine._generic)(self, opcode, argument, position)
+        take, executes = _TAKEN.get(opcode.name, _GENERIC)
+        take(self, opcode, argument, position)
         # Only now: an opcode that finds nothing on the stack executes nothing.
-        if name in _EXECUTING:
+        if executes:
             self.executes = True
 
     def _text(self, _: pickletools.OpcodeInfo, argument: object, __: int) -> None:
         # A long text is no name, and many of them would fill the memory.
-        short = isinstance(argument, str) and len(argument) <= _LONGEST_TEXT
-        self._push(cast(str, argument) if short else None)
+        self._push(
+            argument if isinstance(argument, str) and len(argument) <= _LONGEST_TEXT else None
+        )
 
     def _named(self, opcode: pickletools.OpcodeInfo, argument: object, position: int) -> None:
         called = opcode.name == "INST"
@@ -97,13 +98,13 @@ class Machine:
         self._import("", f"<extension {argument}>", position)
 
     def _put(self, _: pickletools.OpcodeInfo, argument: object, __: int) -> None:
-        self.memo[cast(int, argument)] = self.stack[-1]
+        self.memo[argument] = self.stack[-1]  # type: ignore[index]  # a number, by its opcode
 
     def _memoize(self, _: pickletools.OpcodeInfo, __: object, ___: int) -> None:
         self.memo[len(self.memo)] = self.stack[-1]
 
     def _get(self, _: pickletools.OpcodeInfo, argument: object, __: int) -> None:
-        self._push(self.memo[cast(int, argument)])
+        self._push(self.memo[argument])  # type: ignore[index]  # a number, by its opcode
 
     def _again(self, _: pickletools.OpcodeInfo, __: object, ___: int) -> None:
         self._push(self.stack[-1])
@@ -310,4 +311,5 @@ _GROUPS: tuple[tuple[Iterable[str], _Take], ...] = (
     (("TUPLE", *_TUPLES), Machine._grouped),
 )
 # What stands nowhere here only takes from the stack and gives to it.
-_TAKEN: dict[str, _Take] = {name: take for names, take in _GROUPS for name in names}
+_GENERIC: tuple[_Take, bool] = (Machine._generic, False)
+_TAKEN = {name: (take, name in _EXECUTING) for names, take in _GROUPS for name in names}
