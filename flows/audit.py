@@ -142,7 +142,11 @@ def runner(name: str, **settings: Any) -> Any:
             return DaskTaskRunner(**settings)
         if name == "ray":
             from prefect_ray import RayTaskRunner
+            from ray import cloudpickle
 
+            os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing reports usage
+            # Ray carries a cloudpickle of its own.
+            cloudpickle.register_pickle_by_value(sys.modules[__name__])  # type: ignore[no-untyped-call]
             return RayTaskRunner(**settings)
     except ImportError as error:
         message = f"{name} needs {error.name}"

@@ -210,11 +210,12 @@ def test_what_is_wrong_is_told_before_it_stays(tmp_path: Path, registry: Path) -
     assert (nobody.returncode, "does not answer" in nobody.stderr) == (3, True)
 
 
-def test_dask_spreads_the_versions(tmp_path: Path, registry: Path) -> None:
-    pytest.importorskip("prefect_dask", reason="needs the extra `dask`")
+@pytest.mark.parametrize("engine", ["dask", "ray"])
+def test_an_engine_spreads_the_versions(tmp_path: Path, registry: Path, engine: str) -> None:
+    pytest.importorskip(f"prefect_{engine}", reason=f"needs the extra `{engine}`")
     environment = {
         "PREFECT_HOME": str(tmp_path / "prefect"),
-        "GATEKEEPER_RUNNER": "dask",
+        "GATEKEEPER_RUNNER": engine,
         "DASK_DISTRIBUTED__WORKER__DAEMON": "False",
     }
     words = ["audit", registry, "--out", "out", "--prefect", "--quiet", "--workers", "2"]
