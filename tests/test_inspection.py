@@ -147,7 +147,13 @@ def test_an_interrupted_inspection_names_no_option_that_it_lacks(tmp_path: Path)
     path.touch()
     os.truncate(path, 20 << 30)  # without blocks; to digest it takes long enough
     words = [sys.executable, "-m", "gatekeeper", "inspect", str(path)]
-    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as running:
+    with subprocess.Popen(
+        words,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Whoever started the tests in the background may have had it ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    ) as running:
         pause = threading.Event()
         while not has_child(running.pid) and running.poll() is None:
             pause.wait(0.01)
