@@ -152,7 +152,7 @@ def test_an_interrupted_inspection_names_no_option_that_it_lacks(tmp_path: Path)
         stderr=subprocess.PIPE,
         text=True,
         # Whoever started the tests in the background may have had it ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as running:
         pause = threading.Event()
         while not has_child(running.pid) and running.poll() is None:
