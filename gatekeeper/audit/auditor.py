@@ -13,7 +13,7 @@ from typing import Protocol
 
 from gatekeeper.audit.config import AuditConfig, read_audit_config
 from gatekeeper.audit.judging import MisfitError, judge
-from gatekeeper.audit.looking import Looked, blocked, look
+from gatekeeper.audit.looking import Looked, hostile, look
 from gatekeeper.audit.order import AuditOrder, placed
 from gatekeeper.audit.planning import Planner
 from gatekeeper.audit.remedies import for_audits
@@ -155,10 +155,10 @@ class Auditor:
                 settled = self._judged(
                     settled, self._job(looked, ready, folder), looked, ready, scan
                 )
-                misfit = settled.judgement is not None and not settled.judgement.run
-                return (
-                    replace(settled, blocked=blocked(folder / looked.file)) if misfit else settled
-                )
+                if settled.judgement is None or settled.judgement.run:
+                    return settled
+                # No scan could begin, which keeps nobody from seeing that a file is hostile.
+                return replace(settled, blocked=hostile(folder / looked.file))
         except GatekeeperError as error:
             what = f"{str(error).rstrip('.')}. {error.hint}".strip()
             return replace(settled, fault=for_audits(visible(what)))
@@ -192,9 +192,9 @@ class Auditor:
 
     def _without_terms(self, settled: Settled, file: Path, fault: str) -> Settled:
         """What the rule lacks keeps nobody from seeing that a file is hostile."""
-        hostile = blocked(file)
+        found = hostile(file)
         # The fault is the operator's: looked at again next time.
-        return replace(settled, fingerprint="", blocked=hostile, fault="" if hostile else fault)
+        return replace(settled, fingerprint="", blocked=found, fault="" if found else fault)
 
     def _placed(self, settled: Settled, looked: Looked, ready: Ready) -> Settled:
         return replace(

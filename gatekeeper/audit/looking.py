@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from gatekeeper.audit.terms import Ready, card_digest, stamp_of
 from gatekeeper.card import beside
 from gatekeeper.foreign_text import visible
-from gatekeeper.inspection import MODEL_SUFFIXES, inspect_all
+from gatekeeper.inspection import MODEL_SUFFIXES, Inspected, inspect_all
 from gatekeeper.rundir import sha256_file
 
 _CARD = ".card.yaml"
@@ -66,13 +66,18 @@ def look(folder: Path, ready: Ready) -> Looked:
     )
 
 
-def blocked(file: Path) -> str:
+def hostile(file: Path) -> str:
     """Say what is hostile about a weights file that cannot be scanned; "" where nothing is."""
     (one,) = inspect_all([file]).files
+    return _finding(one)
+
+
+def _finding(one: Inspected) -> str:
+    """Give what blocks a file; "" where nothing does."""
     if one.state != "blocked" or one.inspection is None:
         return ""
     first = one.inspection.findings[0]
-    return f"{first.rule_id}: {visible(first.message)}"
+    return f"{visible(first.message)} ({first.rule_id})"
 
 
 def _files(folder: Path) -> tuple[list[str], list[str]]:
@@ -135,9 +140,8 @@ def _around(folder: Path, file: str) -> tuple[str, str]:
         name = Path(one.path).relative_to(folder).as_posix()
         if name == file or name.endswith(_CARD):
             continue
-        if one.state == "blocked" and one.inspection is not None:
-            first = one.inspection.findings[0]
-            return f"{visible(name)}, beside the weights: {first.message} ({first.rule_id})", ""
+        if finding := _finding(one):
+            return f"{visible(name)}, beside the weights: {finding}", ""
         if one.state != "clean" and not unsure:
             unsure = f"{visible(name)}, beside the weights, is not known to be harmless: "
             unsure += visible(one.trouble)

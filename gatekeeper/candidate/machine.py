@@ -219,7 +219,7 @@ class Machine:
         """Note that something is done to a value that is done to no such value."""
         if isinstance(value, Made):
             misuse(value)
-        elif not any(found.name == OBJECT for found in self.globals[-1:]):
+        elif not self.globals or self.globals[-1].name != OBJECT:  # once is enough to block
             self._import("", OBJECT, position, push=False)
 
     def _made(self, maker: Value, words: Value) -> Value:
