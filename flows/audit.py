@@ -146,7 +146,7 @@ def runner(name: str, **settings: Any) -> Any:
 
             os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing reports usage
             # Ray carries a cloudpickle of its own.
-            cloudpickle.register_pickle_by_value(sys.modules[__name__])  # type: ignore[no-untyped-call]
+            cloudpickle.register_pickle_by_value(sys.modules[__name__])
             return RayTaskRunner(**settings)
     except ImportError as error:
         message = f"{name} needs {error.name}"
