@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from gatekeeper.candidate.duties import FILES_AT_ONCE
 from gatekeeper.candidate.inspect import Inspection, Inspector
 from gatekeeper.candidate.kinds import UNREADABLE
-from gatekeeper.errors import CandidateError, RunDirectoryError
+from gatekeeper.errors import GatekeeperError, RunDirectoryError
 from gatekeeper.rules import BLOCKING
 
 # Such as an empty `__init__.py`, a picture or a page beside the models.
@@ -21,7 +22,6 @@ _NO_MODELS = frozenset({"unknown", "empty", "one-byte", "png", "html"})
 _MOST_NAMED = 100  # of the files that were passed over
 _AGAIN = "Mend the machine, then inspect it again."
 _MOST_AT_ONCE = 8  # children, whatever the number of cores
-_TOGETHER = 16  # files that a thread takes at once: handing them over costs time, too
 # A file of these that is no model is broken, or something else in disguise.
 MODEL_SUFFIXES = frozenset(
     {".pt", ".pth", ".ckpt", ".th", ".bin", ".tar", ".pkl", ".pickle", ".safetensors", ".onnx",
@@ -98,10 +98,11 @@ def _looks(paths: list[Path], accept_weak: bool) -> Iterator[Inspected]:
         def look(some: list[Path]) -> list[Inspected]:
             if not hasattr(own, "inspector"):
                 own.inspector = children.enter_context(Inspector(accept_weak=accept_weak))
-            return [_inspected(path, own.inspector) for path in some]
+            told = own.inspector.inspect_each(some)
+            return [_inspected(path, one) for path, one in zip(some, told, strict=True)]
 
         most = min(_MOST_AT_ONCE, os.cpu_count() or 1, max(1, len(paths)))
-        each = max(1, min(_TOGETHER, len(paths) // most))
+        each = max(1, min(FILES_AT_ONCE, len(paths) // most))
         threads = ThreadPoolExecutor(most)
         try:
             some = [paths[start : start + each] for start in range(0, len(paths), each)]
@@ -149,14 +150,10 @@ def _below(folder: Path) -> Iterator[Path]:
     yield from map(Path, closed)
 
 
-def _inspected(path: Path, inspector: Inspector) -> Inspected:
-    try:
-        inspection = inspector.inspect(path)
-    except CandidateError as error:
-        return Inspected(path=str(path), inspection=None, trouble=f"{error}. {error.hint}")
-    except RunDirectoryError as error:  # the machine's fault, and no reason to leave the others
-        return Inspected(path=str(path), inspection=None, trouble=f"{error}. {_AGAIN}")
-    trouble = f"{inspection.unreadable.rstrip('.')}. {inspection.hint}".strip()
-    return Inspected(
-        path=str(path), inspection=inspection, trouble=trouble if inspection.unreadable else ""
-    )
+def _inspected(path: Path, told: Inspection | GatekeeperError) -> Inspected:
+    if isinstance(told, GatekeeperError):
+        # The machine's fault is no reason to leave the others.
+        hint = _AGAIN if isinstance(told, RunDirectoryError) else told.hint
+        return Inspected(path=str(path), inspection=None, trouble=f"{told}. {hint}")
+    trouble = f"{told.unreadable.rstrip('.')}. {told.hint}".strip()
+    return Inspected(path=str(path), inspection=told, trouble=trouble if told.unreadable else "")

@@ -122,11 +122,11 @@ def test_a_stream_on_such_a_machine_is_an_error_of_ours(folder: Path) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (stream.fileno(), hard))
         try:
             with pytest.raises(RunDirectoryError, match="Too many open files") as told:
-                inspector.inspect_stream(stream, "model.pt")
+                inspector.inspect_stream(stream, Path("model.pt"))
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         assert told.value.exit_code == 3
-        assert inspector.inspect_stream(stream, "model.pt").artifact.kind == "torch-zip"
+        assert inspector.inspect_stream(stream, Path("model.pt")).artifact.kind == "torch-zip"
 
 
 def test_a_file_that_cannot_be_read_leaves_no_answer_behind(folder: Path) -> None:

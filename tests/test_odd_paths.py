@@ -14,7 +14,8 @@ import torch
 from candidates import gatekeeper
 
 from gatekeeper import planning
-from gatekeeper.candidate.inspect import inspect, private_copy
+from gatekeeper.candidate.inspect import inspect
+from gatekeeper.candidate.sources import private_copy
 from gatekeeper.demo import demonstrate
 from gatekeeper.errors import CandidateError, RunDirectoryError, UsageError
 from gatekeeper.job import Job

@@ -25,7 +25,7 @@ from typing import Any, BinaryIO
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from gatekeeper.candidate import confinement
-from gatekeeper.candidate.duties import LOOK, MOST_AT_ONCE, RUN
+from gatekeeper.candidate.duties import FILES_AT_ONCE, LOOK, MOST_AT_ONCE, RUN
 
 Answer = dict[str, Any]
 # A machine that is too small or broken says nothing about the candidate.
@@ -157,22 +157,30 @@ def told(work: Callable[[], Answer], size: int) -> Answer:
         return {"unsupported": f"it cannot be parsed ({name}: {words})"}
 
 
-def serve(channel: socket.socket, work: Callable[..., Answer], size: int) -> None:
-    """Answer one question after another until there are no more."""
+def serve(channel: socket.socket, work: Callable[..., Answer], size: int, *, each: bool) -> None:
+    """Answer one question after another until there are no more.
+
+    Args:
+        channel: where they come from.
+        work: what answers.
+        size: bytes of the candidate.
+        each: of several files, tell of each by itself; else all belong to one question.
+    """
     while True:
-        question, descriptors, _, _ = socket.recv_fds(channel, _QUESTION, 3)
+        question, descriptors, _, _ = socket.recv_fds(channel, _QUESTION, FILES_AT_ONCE)
         if not question:
             return
         given = json.loads(question)
-        modes = ("rb", "wb", "rb")[: len(descriptors)]
-        files = [os.fdopen(one, mode) for one, mode in zip(descriptors, modes, strict=True)]
-        answer = told(lambda: work(*files, **given), size)  # noqa: B023 - called at once
-        for file in files:
-            try:
-                file.close()
-            except OSError as error:  # what was written last found no room
-                answer = {fault(error, size): f"{error.strerror or error}"}
-        channel.sendall(json.dumps(answer).encode() + b"\n")
+        modes = ["rb"] * len(descriptors) if each else ["rb", "wb", "rb"]
+        files = [os.fdopen(one, mode) for one, mode in zip(descriptors, modes, strict=False)]
+        for some in [[file] for file in files] if each else [files]:
+            answer = told(lambda: work(*some, **given), size)  # noqa: B023 - called at once
+            for file in some:
+                try:
+                    file.close()
+                except OSError as error:  # what was written last found no room
+                    answer = {fault(error, size): f"{error.strerror or error}"}
+            channel.sendall(json.dumps(answer).encode() + b"\n")
 
 
 def main() -> None:
@@ -186,7 +194,7 @@ def main() -> None:
     if kind == LOOK:
         hello["address_space"] = room
     channel.sendall(json.dumps(hello).encode() + b"\n")
-    serve(channel, work, size)
+    serve(channel, work, size, each=kind == LOOK)
     # onnxruntime would wait for a thread that was left behind.
     os._exit(0)
 

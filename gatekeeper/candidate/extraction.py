@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from gatekeeper.candidate import safetensors_file
-from gatekeeper.candidate.quarantine import Budget, Quarantine, QuarantineError
+from gatekeeper.candidate.budget import Budget
+from gatekeeper.candidate.quarantine import Quarantine
+from gatekeeper.candidate.refusals import QuarantineError
 from gatekeeper.candidate.structure import Layer, StructureError, read_structure
 
 _ROOM = 1 << 29  # bytes beyond the file that its weights may take in the parent

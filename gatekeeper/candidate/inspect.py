@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
-import stat
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, cast, get_args
+from typing import Any, BinaryIO, get_args
 
-from gatekeeper.candidate.duties import LOOK
+from gatekeeper.candidate import sources
+from gatekeeper.candidate.budget import Budget
+from gatekeeper.candidate.duties import FILES_AT_ONCE, LOOK
 from gatekeeper.candidate.kinds import UNREADABLE
-from gatekeeper.candidate.quarantine import Budget, Quarantine, QuarantineError
-from gatekeeper.errors import CandidateError, RunDirectoryError
+from gatekeeper.candidate.quarantine import Quarantine
+from gatekeeper.candidate.refusals import QuarantineError
+from gatekeeper.errors import CandidateError, GatekeeperError, RunDirectoryError
 from gatekeeper.records import Artifact, Finding, Severity
 from gatekeeper.rules import RULES
 
@@ -29,7 +29,7 @@ _MACHINE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOSPC
 _SEVERITIES = get_args(Severity)
 _TOLD = ("rule_id", "severity", "message", "member", "offset")  # by a child, of a finding
 _LONGEST = 4000  # characters of a text that a child may tell
-_PIECE = 1 << 18  # bytes: they stay in the processor's cache
+_SMALL = 1 << 20  # bytes of a file that a child is shown with others
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,19 +86,38 @@ class Inspector:
 
         Raises:
             CandidateError: no regular file, it cannot be opened or read, or it changed meanwhile.
+            RunDirectoryError: the machine failed, such as by having no descriptor left.
         """
-        with _open(path) as stream:
-            try:
-                before = _state(stream)
-                inspection = self.inspect_stream(stream, str(path))
-                if _state(stream) != before:
-                    inspection = _changed(inspection)
-            except OSError as error:
-                raise _unread(path, error) from None
-        return inspection
+        return _or_raised(self.inspect_each([path])[0])
+
+    def inspect_each(self, paths: Sequence[Path]) -> list[Inspection | GatekeeperError]:
+        """Inspect a few files, or give what `inspect` would raise; in their order.
+
+        The child is shown small ones together: waiting for each would take longer than the look.
+        """
+        told: dict[Path, Inspection | GatekeeperError] = {}
+        with contextlib.ExitStack() as opened:
+            streams: dict[Path, BinaryIO] = {}
+            for path in paths:
+                try:
+                    streams[path] = opened.enter_context(sources.open_regular(path))
+                except CandidateError as error:
+                    told[path] = error
+            before = {path: sources.state(stream) for path, stream in streams.items()}
+            small = [path for path in streams if before[path][0] <= _SMALL]
+            together = [
+                small[at : at + FILES_AT_ONCE] for at in range(0, len(small), FILES_AT_ONCE)
+            ]
+            alone = [[path] for path in streams if before[path][0] > _SMALL]
+            for some in together + alone:
+                told |= self._look_at({path: streams[path] for path in some})
+            for path, stream in streams.items():
+                if sources.state(stream) != before[path]:
+                    told[path] = _changed(told[path], path)
+        return [told[path] for path in paths]
 
     def inspect_stream(
-        self, stream: BinaryIO, path: str, *, budget: Budget | None = None
+        self, stream: BinaryIO, path: Path, *, budget: Budget | None = None
     ) -> Inspection:
         """Inspect an open regular file from its beginning, within `budget` if it is given.
 
@@ -106,37 +125,71 @@ class Inspector:
             CandidateError: the file cannot be read, though it opened.
             RunDirectoryError: the machine failed, such as by having no descriptor left.
         """
+        return _or_raised(self._look_at({path: stream}, budget)[path])
+
+    def _look_at(
+        self, streams: Mapping[Path, BinaryIO], budget: Budget | None = None
+    ) -> dict[Path, Inspection | GatekeeperError]:
+        """Show open files to the child; where it ends over one, a new one is shown the rest."""
+        told: dict[Path, Inspection | GatekeeperError] = {}
+        while left := [path for path in streams if path not in told]:
+            shown = self._shown({path: streams[path] for path in left}, budget)
+            for path in left:
+                told[path] = self._told(streams[path], path, shown)
+                if isinstance(shown, Quarantine) and shown.ended:
+                    break
+        return told
+
+    def _shown(
+        self, streams: Mapping[Path, BinaryIO], budget: Budget | None
+    ) -> Quarantine | GatekeeperError:
+        """Give the child that was shown them, or what stood in the way."""
         try:
-            return self._inspection(stream, path, budget)
+            child = self.start()
+            child.show(list(streams.values()), budget=budget)
+        except (QuarantineError, RunDirectoryError) as error:
+            return error
+        except OSError as error:
+            return _machine(next(iter(streams)), error)
+        return child
+
+    def _told(
+        self, stream: BinaryIO, path: Path, shown: Quarantine | GatekeeperError
+    ) -> Inspection | GatekeeperError:
+        """Wait for what the child says of a file that it was shown."""
+        try:
+            return self._inspection(stream, path, shown)
+        except RunDirectoryError as error:
+            return error
         except OSError as error:
             # It may still answer, and must not be taken for the answer about the next file.
             self.__exit__(None, None, None)
-            if error.errno not in _MACHINE:
-                raise _unread(path, error) from None
-            message = f"the machine failed while {path} was inspected: {error.strerror or error}"
-            raise RunDirectoryError(message) from None
+            machines = error.errno in _MACHINE
+            return _machine(path, error) if machines else sources.unread(path, error)
 
-    def _inspection(self, stream: BinaryIO, path: str, budget: Budget | None) -> Inspection:
-        size = stream.seek(0, 2)
-        protections: tuple[str, ...] = ()
+    def _inspection(
+        self, stream: BinaryIO, path: Path, shown: Quarantine | GatekeeperError
+    ) -> Inspection:
         digest = ""
+        found: list[Any] = []
         try:
-            child = self.start()
-            protections = child.protections
-            child.send({}, stream, budget=budget)
-            digest = _sha256(stream.fileno())  # while the child looks
-            seen = _checked(child.answer(), protections)
+            if isinstance(shown, GatekeeperError):
+                raise shown
+            found, protections = shown.found, shown.protections
+            digest = sources.sha256(stream.fileno())  # while the child looks
+            seen = _checked(shown.answer(), protections)
         except QuarantineError as error:
-            protections = protections or error.protections
+            protections = error.protections
             # A finding outranks the way in which the rest of the file ended the look.
-            kept = _kept(self._child.found if self._child else [])
+            kept = _kept(found)
             seen = _Seen(kind="unreadable", findings=kept, unreadable=str(error), hint=error.hint)
-        digest = digest or _sha256(stream.fileno())
+        digest = digest or sources.sha256(stream.fileno())
         if not seen.unreadable and seen.kind in UNREADABLE:
             reason, hint = UNREADABLE[seen.kind]
             seen = replace(seen, unreadable=reason, hint=hint)
+        size = os.fstat(stream.fileno()).st_size
         return Inspection(
-            artifact=Artifact(path=path, kind=seen.kind, sha256=digest, bytes=size),
+            artifact=Artifact(path=str(path), kind=seen.kind, sha256=digest, bytes=size),
             findings=seen.findings,
             unreadable=seen.unreadable,
             hint=seen.hint,
@@ -204,91 +257,21 @@ def inspect(path: Path, *, accept_weak: bool = False) -> Inspection:
         return inspector.inspect(path)
 
 
-def private_copy(path: Path, directory: Path) -> BinaryIO:
-    """Copy the file into an unlinked one in `directory`: what is hashed is what is parsed.
-
-    Raises:
-        CandidateError: no regular file, or it cannot be read.
-        RunDirectoryError: there is no room for the copy.
-    """
-    with _open(path) as stream:
-        try:
-            return _copied(_pieces(stream, path), directory)
-        except OSError as error:
-            message = f"no private copy of {path} in {directory}: {error.strerror or error}"
-            raise RunDirectoryError(message) from None
-
-
-def _copied(pieces: Iterator[bytes], directory: Path) -> BinaryIO:
-    """Write `pieces` into an unlinked file, which the caller closes."""
-    copy = tempfile.TemporaryFile(dir=directory, buffering=1 << 20)  # noqa: SIM115 - lent out
-    try:
-        for piece in pieces:
-            copy.write(piece)
-        copy.seek(0)
-    except BaseException:
-        # What could not be written cannot be flushed either.
-        with contextlib.suppress(OSError):
-            copy.close()
-        raise
-    return cast(BinaryIO, copy)
-
-
-def _pieces(stream: BinaryIO, path: Path) -> Iterator[bytes]:
-    try:
-        while piece := stream.read(_PIECE):
-            yield piece
-    except OSError as error:
-        raise _unread(path, error) from None
-
-
-def _changed(inspection: Inspection) -> Inspection:
-    """Keep what was found, and nothing else.
-
-    Raises:
-        CandidateError: nothing was found.
-    """
-    message = f"{inspection.artifact.path} changed while it was inspected"
+def _changed(told: Inspection | GatekeeperError, path: Path) -> Inspection | GatekeeperError:
+    """Keep what was found, and nothing else, of a file that changed meanwhile."""
+    message = f"{path} changed while it was inspected"
     hint = "Inspect a copy that nobody writes to."
-    if not inspection.findings:
-        raise CandidateError(message, hint=hint)
-    return replace(inspection, unreadable=message, hint=hint)
+    if isinstance(told, Inspection) and told.findings:
+        return replace(told, unreadable=message, hint=hint)
+    return CandidateError(message, hint=hint)
 
 
-def _unread(path: Path | str, error: OSError) -> CandidateError:
-    message = f"cannot read {path}: {error.strerror or error}"
-    return CandidateError(message, hint="Check the path, its permissions and the disk.")
+def _machine(path: Path, error: OSError) -> RunDirectoryError:
+    message = f"the machine failed while {path} was inspected: {error.strerror or error}"
+    return RunDirectoryError(message)
 
 
-def _state(stream: BinaryIO) -> tuple[int, int, int]:
-    """What changes when anyone writes to the file."""
-    known = os.fstat(stream.fileno())
-    return known.st_size, known.st_mtime_ns, known.st_ctime_ns
-
-
-def _sha256(descriptor: int) -> str:
-    """Digest a file without moving the position of those who read it meanwhile."""
-    digest, place = hashlib.sha256(), 0
-    while piece := os.pread(descriptor, _PIECE, place):
-        digest.update(piece)
-        place += len(piece)
-    return digest.hexdigest()
-
-
-def _open(path: Path) -> BinaryIO:
-    """Open a regular file without waiting on a pipe or a device."""
-    try:
-        mode = path.stat().st_mode
-        if not stat.S_ISREG(mode):
-            what = "directory" if stat.S_ISDIR(mode) else "pipe, socket or device"
-            message = f"{path} is a {what}, not a file"
-            raise CandidateError(message, hint="Give the path of one model file.")
-        stream = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
-    except OSError as error:
-        message = f"cannot open {path}: {error.strerror}"
-        raise CandidateError(message, hint="Check the path and its permissions.") from None
-    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-        stream.close()
-        message = f"{path} changed while it was opened"
-        raise CandidateError(message, hint="Scan a copy that nobody writes to.")
-    return stream
+def _or_raised(told: Inspection | GatekeeperError) -> Inspection:
+    if isinstance(told, GatekeeperError):
+        raise told
+    return told

@@ -1,7 +1,8 @@
 """Quarantine: foreign bytes are looked at and parsed in a child process that can only answer.
 
-What the child may do: read the one file whose descriptor it is sent, write the one that goes with
-it, use memory and processor time up to a limit, and send lines of JSON back.
+What the child may do: read the file whose descriptor it is sent (of small files that are only
+looked at, a few at once), write the one that goes with it, use memory and processor time up to a
+limit, and send lines of JSON back.
 
 What it may not: open any file or folder (Landlock, seccomp), reach any network (its own network
 namespace, Landlock, seccomp), start a program, a process or a thread (seccomp), signal others,
@@ -25,18 +26,19 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
+from gatekeeper.candidate.budget import Budget
 from gatekeeper.candidate.duties import ENVIRONMENT, MOST_AT_ONCE
-from gatekeeper.errors import CandidateError, RunDirectoryError
+from gatekeeper.candidate.refusals import QuarantineError, WeakQuarantineError, refuse
+from gatekeeper.errors import RunDirectoryError
 
 _CHILD = Path(__file__).with_name("child.py")
 _START = 60.0  # seconds until a child is ready
-_SECONDS = 6.0
-_BYTES_PER_SECOND = 50 << 20
 _MAPPED = 2  # times that a file may stand in the address space of a child that looks
 _STEP = 1 << 20  # bytes
 _ANSWER = 16 << 20  # bytes: a graph of many nodes is long
@@ -47,76 +49,6 @@ _ONE_OF = (
     ("no file can be opened (Landlock)", _SECCOMP),
     ("no network (namespace)", _SECCOMP),
 )
-
-
-class QuarantineError(CandidateError):
-    """The file was not parsed; `protections` were in force while the child tried."""
-
-    def __init__(
-        self, message: str, *, hint: str | None = None, protections: tuple[str, ...] = ()
-    ) -> None:
-        """Keep what the child said of itself; nothing where it never answered."""
-        super().__init__(message, hint=hint)
-        self.protections = protections
-
-
-class BlockedError(QuarantineError):
-    """The file holds what no honest file has: a finding by `rule`, not a mere doubt."""
-
-    hint = "Do not load this file anywhere."
-    rule = "malformed-tensor"
-
-
-class MalformedTensorError(BlockedError):
-    """The file describes tensors that no honest file has."""
-
-
-class ForeignOperatorError(BlockedError):
-    """An operator of the graph runs code."""
-
-    rule = "foreign-operator"
-
-
-class ExternalDataError(BlockedError):
-    """A tensor of the graph points out of the file's folder."""
-
-    rule = "external-data"
-
-
-_BLOCKED: dict[str, type[BlockedError]] = {
-    kind.rule: kind for kind in (ForeignOperatorError, ExternalDataError)
-}
-
-
-class WeakQuarantineError(QuarantineError):
-    """The kernel refuses what keeps the child from harm: nothing foreign was sent to it."""
-
-    hint = (
-        "Run the gate where seccomp works (libseccomp2), or Landlock (Linux 5.13 or later) and "
-        "user namespaces, or accept the risk with accept_weak_quarantine: true in your policy."
-    )
-
-
-class Budget:
-    """The seconds that all children together may take over one candidate.
-
-    Each is given, on top, what a file of its size takes.
-    """
-
-    def __init__(self) -> None:
-        """Nothing is spent yet."""
-        self._left = _SECONDS
-        self._begun = self._granted = 0.0
-
-    def begin(self, size: int) -> float:
-        """Give the moment by which a child must have answered about `size` bytes."""
-        self._begun, self._granted = time.monotonic(), size / _BYTES_PER_SECOND
-        return self._begun + self._granted + self._left
-
-    def end(self) -> None:
-        """Take off what the child needed beyond what the size grants."""
-        spent = time.monotonic() - self._begun
-        self._left = max(0.0, self._left - max(0.0, spent - self._granted))
 
 
 def lacking(protections: Sequence[str]) -> str:
@@ -138,10 +70,10 @@ class Quarantine:
         """Start the child; `size` in bytes is what its limits are measured by."""
         self._ours, self._process = _started(work, size)
         self._left = b""
-        self._budget = Budget()
+        self._due: deque[tuple[Budget, int]] = deque()  # of files that no answer came about
         self._until = 0.0
         self._capped = 0  # bytes of address space that a looker has now
-        self.found: list[Any] = []  # told of the file before its answer, unchecked
+        self.found: list[Any] = []  # told of a file before its answer, unchecked
         try:
             hello = self._answer(time.monotonic() + _START)
             self.protections = tuple(str(line) for line in hello.get("protections", []))
@@ -184,22 +116,39 @@ class Quarantine:
         Raises:
             QuarantineError: the child takes no question any more.
         """
-        size = os.fstat(files[0].fileno()).st_size
-        self._cap(size)
-        self._budget = budget or Budget()
-        self._until = self._budget.begin(size)
-        self.found = []
-        # A descriptor of its own: read-only, and with a position that is not ours.
-        source = os.open(f"/proc/self/fd/{files[0].fileno()}", os.O_RDONLY)
+        with _sources(files[:1]) as sources:
+            self._due = deque([(budget or Budget(), _size(sources[0]))])
+            self._pass_on(given, [*sources, *(file.fileno() for file in files[1:])])
+
+    def show(self, files: Sequence[BinaryIO], *, budget: Budget | None = None) -> None:
+        """Send small files, or one large one, to look at; `answer` tells of one after another.
+
+        Args:
+            files: at most `FILES_AT_ONCE` open files.
+            budget: what is left of a candidate's time; without it, a whole one for each.
+
+        Raises:
+            QuarantineError: the child takes no question any more.
+        """
+        with _sources(files) as sources:
+            self._due = deque((budget or Budget(), _size(one)) for one in sources)
+            self._pass_on({}, sources)
+
+    def _pass_on(self, given: Mapping[str, Any], descriptors: list[int]) -> None:
+        self._cap(max(size for _, size in self._due))
+        self._begin()
         try:
-            descriptors = [source, *(file.fileno() for file in files[1:])]
             socket.send_fds(self._ours, [json.dumps(given).encode()], descriptors)
         except OSError as error:
             self.close()
             message = f"the quarantine takes no question ({error.strerror})"
             raise QuarantineError(message, protections=self.protections) from None
-        finally:
-            os.close(source)
+
+    def _begin(self) -> None:
+        """From now on the child has time for what is due next."""
+        if self._due:
+            budget, size = self._due[0]
+            self._until = budget.begin(size)
 
     def _cap(self, size: int) -> None:
         """Cap the address space of a child that looks at many files: it maps them, one by one.
@@ -219,21 +168,23 @@ class Quarantine:
             resource.prlimit(self._process.pid, resource.RLIMIT_AS, (most, hard))
 
     def answer(self) -> dict[str, Any]:
-        """Wait for the answer to what was sent.
+        """Wait for the answer to what was sent, or about the next of the files that were shown.
 
         Raises:
             BlockedError: a tensor does not fit its storage, or a graph reaches out of its file.
             QuarantineError: it cannot be parsed, within bounds of time and memory.
             RunDirectoryError: the machine failed (disk full, no more processes), not the file.
         """
+        self.found.clear()
         try:
             answer = self._answer(self._until)
             while "found" in answer and len(self.found) < MOST_AT_ONCE:
                 self.found.append(answer["found"])
                 answer = self._answer(self._until)
         finally:
-            self._budget.end()
-        _refuse(answer, self.protections)
+            self._due.popleft()[0].end()
+            self._begin()
+        refuse(answer, self.protections)
         return answer
 
     def close(self) -> None:
@@ -321,17 +272,17 @@ def _started(work: str, size: int) -> tuple[socket.socket, subprocess.Popen[byte
     return ours, process
 
 
-def _refuse(answer: dict[str, Any], protections: tuple[str, ...]) -> None:
-    """Raise what the child could not do."""
-    if problem := answer.get("environment"):
-        message = f"the machine failed while the file was read: {problem}"
-        raise RunDirectoryError(message)
-    if problem := answer.get("hostile"):
-        message = f"the file reaches out of itself: {problem}"
-        raise _BLOCKED.get(str(answer.get("rule")), BlockedError)(message, protections=protections)
-    if problem := answer.get("malformed"):
-        message = f"the file is malformed: {problem}"
-        raise MalformedTensorError(message, protections=protections)
-    if problem := answer.get("unsupported"):
-        message = f"the file cannot be read: {problem}"
-        raise QuarantineError(message, protections=protections)
+@contextlib.contextmanager
+def _sources(files: Sequence[BinaryIO]) -> Iterator[list[int]]:
+    """Open descriptors of their own: read-only, and with a position that is not ours."""
+    with contextlib.ExitStack() as opened:
+        sources: list[int] = []
+        for file in files:
+            sources.append(os.open(f"/proc/self/fd/{file.fileno()}", os.O_RDONLY))
+            opened.callback(os.close, sources[-1])
+        yield sources
+
+
+def _size(descriptor: int) -> int:
+    """Bytes of an open file."""
+    return os.fstat(descriptor).st_size

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from gatekeeper.candidate.graph.asking import answers
-from gatekeeper.candidate.inspect import private_copy
+from gatekeeper.candidate.sources import private_copy
 from gatekeeper.errors import CandidateError, StepError
 from gatekeeper.model import Images
 from gatekeeper.records import InputSpec, Measure

@@ -7,11 +7,13 @@ from pathlib import Path
 from threading import Thread
 from typing import BinaryIO
 
+from gatekeeper.candidate.budget import Budget
 from gatekeeper.candidate.extraction import extract
 from gatekeeper.candidate.graph.parity import prove
-from gatekeeper.candidate.inspect import Inspection, Inspector, private_copy
+from gatekeeper.candidate.inspect import Inspection, Inspector
 from gatekeeper.candidate.loading import non_finite
-from gatekeeper.candidate.quarantine import BlockedError, Budget, QuarantineError
+from gatekeeper.candidate.refusals import BlockedError, QuarantineError
+from gatekeeper.candidate.sources import private_copy
 from gatekeeper.candidate.structure import to_json
 from gatekeeper.errors import CandidateError, StepError
 from gatekeeper.records import Artifact, Finding, to_dict
@@ -39,7 +41,7 @@ def read(work: Workshop) -> list[str]:
         return _write(work, artifact, (), (), loadable=False)
     budget = Budget()
     with stream, Inspector(accept_weak=work.policy.accept_weak_quarantine) as inspector:
-        inspection = inspector.inspect_stream(stream, str(path), budget=budget)
+        inspection = inspector.inspect_stream(stream, path, budget=budget)
         findings, protections = _parse(work, stream, inspection, budget)
         if work.room.file(WEIGHTS).exists():
             findings = (*findings, *non_finite(work.room.file(WEIGHTS)))

@@ -16,7 +16,7 @@ import torch
 from forged import HARMLESS, checkpoint
 
 import gatekeeper
-from gatekeeper.candidate import child, confinement, quarantine
+from gatekeeper.candidate import budget, child, confinement, quarantine
 from gatekeeper.candidate.duties import ENVIRONMENT
 from gatekeeper.candidate.extraction import Extraction, extract
 from gatekeeper.errors import CandidateError, GatekeeperError, RunDirectoryError
@@ -134,8 +134,8 @@ def test_more_output_than_allowed_is_a_clear_error(tmp_path: Path) -> None:
 
 
 def test_a_child_without_time_is_stopped(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quarantine, "_SECONDS", 0.0)
-    monkeypatch.setattr(quarantine, "_BYTES_PER_SECOND", 1 << 40)
+    monkeypatch.setattr(budget, "_SECONDS", 0.0)
+    monkeypatch.setattr(budget, "_BYTES_PER_SECOND", 1 << 40)
     monkeypatch.setattr(quarantine.Quarantine, "_ready", lambda _: False)
     with pytest.raises(CandidateError, match="took too long and was stopped") as stopped:
         parsed(weights)

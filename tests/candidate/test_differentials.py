@@ -18,7 +18,7 @@ from torchvision.models import mobilenet_v2
 
 from gatekeeper.candidate.extraction import extract
 from gatekeeper.candidate.pickles import walk
-from gatekeeper.candidate.quarantine import QuarantineError
+from gatekeeper.candidate.refusals import QuarantineError
 
 MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03."
 

@@ -15,7 +15,8 @@ import torch
 from forged import PAYLOAD
 from safetensors.torch import save_file
 
-from gatekeeper.candidate.inspect import inspect, private_copy
+from gatekeeper.candidate.inspect import inspect
+from gatekeeper.candidate.sources import private_copy
 from gatekeeper.errors import CandidateError
 from gatekeeper.inspection import inspect_all
 from gatekeeper.inspection_formats import tell_inspections

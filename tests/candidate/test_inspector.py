@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ import torch
 from candidates import gatekeeper
 from forged import checkpoint
 
-from gatekeeper.candidate import inspect as inspecting
+from gatekeeper.candidate import sources
+from gatekeeper.candidate.budget import Budget
 from gatekeeper.candidate.extraction import extract
-from gatekeeper.candidate.inspect import Inspector
-from gatekeeper.candidate.quarantine import Budget, Quarantine, QuarantineError, lacking
+from gatekeeper.candidate.inspect import Inspection, Inspector
+from gatekeeper.candidate.quarantine import Quarantine, lacking
+from gatekeeper.candidate.refusals import QuarantineError
 from gatekeeper.errors import CandidateError
 
 LEAST = ("own process", "no inherited descriptors", "resource limits")
@@ -119,9 +122,9 @@ def test_the_children_of_one_candidate_share_their_time(model: Path, tmp_path: P
     with Inspector() as inspector, model.open("rb") as stream:
         os.kill(inspector.start()._process.pid, signal.SIGSTOP)  # answers no more
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("gatekeeper.candidate.quarantine._SECONDS", 1.0)
+            patch.setattr("gatekeeper.candidate.budget._SECONDS", 1.0)
             budget = Budget()
-        seen = inspector.inspect_stream(stream, "model.pt", budget=budget)
+        seen = inspector.inspect_stream(stream, Path("model.pt"), budget=budget)
         assert "too long" in seen.unreadable
     begin = time.monotonic()
     with endless.open("rb") as stream, pytest.raises(QuarantineError, match="too long"):
@@ -164,7 +167,7 @@ def test_a_child_that_ended_is_replaced_and_its_file_is_unread(model: Path) -> N
         assert inspector.start() is not child
         os.kill(inspector.start()._process.pid, signal.SIGSTOP)  # answers no more
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("gatekeeper.candidate.quarantine._SECONDS", 0.2)
+            patch.setattr("gatekeeper.candidate.budget._SECONDS", 0.2)
             assert "took too long and was stopped" in inspector.inspect(model).unreadable
         assert inspector.inspect(model).unreadable == ""
 
@@ -174,17 +177,46 @@ def test_what_was_found_outlives_a_look_that_is_stopped(
 ) -> None:
     """The attack is told though what follows it keeps the child busy beyond its time."""
     (tmp_path / "slow.pkl").write_bytes(RUNS + b"\x80\x02" + b"N0" * 450_000 + b"N.")
-    monkeypatch.setattr(inspecting, "_sha256", lambda _: "0" * 64)
+    monkeypatch.setattr(sources, "sha256", lambda _: "0" * 64)
     with Inspector() as inspector:
         inspector.start()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("gatekeeper.candidate.quarantine._SECONDS", 0.3)
-            patch.setattr("gatekeeper.candidate.quarantine._BYTES_PER_SECOND", 1 << 60)
+            patch.setattr("gatekeeper.candidate.budget._SECONDS", 0.3)
+            patch.setattr("gatekeeper.candidate.budget._BYTES_PER_SECOND", 1 << 60)
             stopped = inspector.inspect(tmp_path / "slow.pkl")
         whole = inspector.inspect(tmp_path / "slow.pkl")
     assert "took too long and was stopped" in stopped.unreadable
     assert [one.message for one in stopped.findings] == ["the pickle imports os.system"]
     assert stopped.findings == whole.findings
+
+
+def test_files_shown_together_are_told_apart(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that the child does not survive, one that is hostile, one too large, one not there."""
+    (tmp_path / "slow.pkl").write_bytes(b"\x80\x02" + b"N0" * 450_000 + b"N.")
+    (tmp_path / "runs.pt").write_bytes(checkpoint(RUNS))
+    torch.save({"w": torch.ones(1 << 19)}, tmp_path / "large.pt")
+    names = ["model.pt", "slow.pkl", "absent.pt", "runs.pt", "large.pt", "model.pt"]
+    slow_size = (tmp_path / "slow.pkl").stat().st_size
+    monkeypatch.setattr(
+        Budget, "begin", lambda _, size: time.monotonic() + (0 if size == slow_size else 60)
+    )
+    with Inspector() as inspector:
+        first = inspector.start()
+        told = inspector.inspect_each([tmp_path / name for name in names])
+        assert inspector.start() is not first
+    clean, slow, absent, runs, large, again = told
+    assert isinstance(absent, CandidateError)
+    assert [one for one in told if isinstance(one, Exception)] == [absent]
+    for one in (clean, large, again):
+        assert isinstance(one, Inspection)
+        assert (one.unreadable, one.findings) == ("", ())
+        assert one.artifact.sha256 == sha256(Path(one.artifact.path).read_bytes()).hexdigest()
+    assert isinstance(slow, Inspection)
+    assert "took too long and was stopped" in slow.unreadable
+    assert isinstance(runs, Inspection)
+    assert [one.message for one in runs.findings] == ["the pickle imports os.system"]
 
 
 @pytest.mark.parametrize("told", [[3], [{}], [{"rule_id": "no-such-rule"}], ["found"] * 9])
@@ -220,7 +252,7 @@ def test_a_file_that_changes_meanwhile_is_not_clean(
         model.write_bytes(checkpoint(b"\x80\x02K\x01."))
         return "0" * 64
 
-    monkeypatch.setattr(inspecting, "_sha256", late)
+    monkeypatch.setattr(sources, "sha256", late)
     with Inspector() as inspector, pytest.raises(CandidateError, match="changed while"):
         inspector.inspect(model)
 

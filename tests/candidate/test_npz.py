@@ -21,7 +21,7 @@ from gatekeeper.candidate.extraction import extract
 from gatekeeper.candidate.inspect import inspect
 from gatekeeper.candidate.loading import load
 from gatekeeper.candidate.npy import NpyError, read_header
-from gatekeeper.candidate.quarantine import MalformedTensorError
+from gatekeeper.candidate.refusals import MalformedTensorError
 from gatekeeper.card import Card
 from gatekeeper.errors import CandidateError
 

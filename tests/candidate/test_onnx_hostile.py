@@ -19,7 +19,7 @@ from gatekeeper.candidate.graph import wire
 from gatekeeper.candidate.graph.convert import ConversionError, convert
 from gatekeeper.candidate.graph.record import read_graph
 from gatekeeper.candidate.inspect import inspect
-from gatekeeper.candidate.quarantine import (
+from gatekeeper.candidate.refusals import (
     BlockedError,
     ExternalDataError,
     ForeignOperatorError,

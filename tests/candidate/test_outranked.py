@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from forged import HARMLESS, PAYLOAD, checkpoint
 
-from gatekeeper.candidate import inspect as inspecting
+from gatekeeper.candidate import sources
 from gatekeeper.candidate.inspect import Inspector
 
 # Gives every process less memory for data than the second member inflates to.
@@ -51,13 +51,13 @@ def test_a_file_that_changes_meanwhile_keeps_its_findings(
 ) -> None:
     path = tmp_path / "m.pt"
     path.write_bytes(checkpoint(PAYLOAD + b"."))
-    really = inspecting._sha256
+    really = sources.sha256
 
     def late(descriptor: int) -> str:
         path.touch()
         return really(descriptor)
 
-    monkeypatch.setattr(inspecting, "_sha256", late)
+    monkeypatch.setattr(sources, "sha256", late)
     with Inspector() as inspector:
         seen = inspector.inspect(path)
     assert seen.findings

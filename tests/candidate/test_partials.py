@@ -18,7 +18,7 @@ from gatekeeper.candidate.extraction import extract
 from gatekeeper.candidate.inspect import inspect
 from gatekeeper.candidate.loading import load
 from gatekeeper.candidate.pickles import suspicions, walk
-from gatekeeper.candidate.quarantine import MalformedTensorError
+from gatekeeper.candidate.refusals import MalformedTensorError
 from gatekeeper.card import Card, CardInput
 
 NORM = stack_global("torch.nn.modules.normalization", "LayerNorm") + b"\x94"  # 0

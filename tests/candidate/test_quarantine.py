@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from gatekeeper.candidate.extraction import Extraction, extract
-from gatekeeper.candidate.quarantine import MalformedTensorError
+from gatekeeper.candidate.refusals import MalformedTensorError
 from gatekeeper.errors import CandidateError
 
 

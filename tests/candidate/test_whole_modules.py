@@ -20,7 +20,7 @@ from torchvision import models
 from gatekeeper.candidate.extraction import Extraction, extract
 from gatekeeper.candidate.inspect import inspect
 from gatekeeper.candidate.loading import load
-from gatekeeper.candidate.quarantine import MalformedTensorError, QuarantineError
+from gatekeeper.candidate.refusals import MalformedTensorError, QuarantineError
 from gatekeeper.card import Card, CardInput
 from gatekeeper.errors import CandidateError, CardError
 from gatekeeper.model import Model

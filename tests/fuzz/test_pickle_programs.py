@@ -20,7 +20,7 @@ from gatekeeper.candidate.allowed import is_allowed
 from gatekeeper.candidate.extraction import extract
 from gatekeeper.candidate.look import look
 from gatekeeper.candidate.pickles import Walk, suspicions, walk
-from gatekeeper.candidate.quarantine import QuarantineError
+from gatekeeper.candidate.refusals import QuarantineError
 from gatekeeper.candidate.seen import Seen
 
 repeatable = settings(

@@ -9,9 +9,11 @@ from typing import Any, BinaryIO, TypeGuard
 import torch
 from torch import Tensor
 
+from gatekeeper.candidate.budget import Budget
 from gatekeeper.candidate.duties import RUN
 from gatekeeper.candidate.graph.convert import ConversionError
-from gatekeeper.candidate.quarantine import Budget, Quarantine, QuarantineError
+from gatekeeper.candidate.quarantine import Quarantine
+from gatekeeper.candidate.refusals import QuarantineError
 
 _MOST_ANSWERS = 1 << 26  # bytes
 _MOST_SHOWN = 1 << 21  # numbers of the images that one child is shown

@@ -9,10 +9,10 @@ from typing import BinaryIO
 import torch
 from torch import nn
 
+from gatekeeper.candidate.budget import Budget
 from gatekeeper.candidate.graph.asking import ask
 from gatekeeper.candidate.graph.convert import ConversionError
 from gatekeeper.candidate.graph.noise import random_images
-from gatekeeper.candidate.quarantine import Budget
 
 _IMAGES, _LARGE = 4, 2
 _LARGE_PLACES = 128 * 128
