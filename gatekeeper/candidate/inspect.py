@@ -177,7 +177,12 @@ class Inspector:
                 raise shown
             found, protections = shown.found, shown.protections
             digest = sources.sha256(stream.fileno())  # while the child looks
-            seen = _checked(shown.answer(), protections)
+            honest = _honest(shown.answer())
+            if honest is None:
+                shown.close()  # nor are its next answers to be believed
+                message = "the quarantine's answer is damaged"
+                raise QuarantineError(message, protections=protections)
+            seen = honest
         except QuarantineError as error:
             protections = error.protections
             # A finding outranks the way in which the rest of the file ended the look.
@@ -209,19 +214,15 @@ class _Seen:
     members: int = 0
 
 
-def _checked(answer: dict[str, Any], protections: tuple[str, ...]) -> _Seen:
+def _honest(answer: dict[str, Any]) -> _Seen | None:
     """Take nothing from a child's answer that an honest one could not say."""
     try:
         findings = tuple(map(_finding, answer["findings"]))
         seen = _Seen(**{**answer, "findings": findings})
-        honest = all(map(_is_honest, findings)) and type(seen.members) is int
-        honest &= all(map(_is_text, (seen.kind, seen.unreadable, seen.hint)))
     except (KeyError, TypeError):
-        honest = False
-    if not honest:
-        message = "the quarantine's answer is damaged"
-        raise QuarantineError(message, protections=protections)
-    return seen
+        return None
+    honest = all(map(_is_honest, findings)) and type(seen.members) is int
+    return seen if honest and all(map(_is_text, (seen.kind, seen.unreadable, seen.hint))) else None
 
 
 def _kept(found: list[Any]) -> tuple[Finding, ...]:
