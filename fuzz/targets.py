@@ -25,7 +25,7 @@ from gatekeeper.candidate.look import look
 from gatekeeper.candidate.partials import PARTIAL
 from gatekeeper.candidate.pickles import suspicions, walk
 from gatekeeper.candidate.seen import Seen
-from gatekeeper.candidate.standins import MalformedError, UnsupportedError
+from gatekeeper.candidate.standins import Inert, MalformedError, UnsupportedError
 from gatekeeper.card import read_card
 from gatekeeper.errors import CandidateError, GatekeeperError
 from gatekeeper.policy import read_policy
@@ -46,7 +46,7 @@ class _Recorder(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         self.names.append(f"{module}.{name}")
-        return torchfile.Inert
+        return Inert
 
     def persistent_load(self, _: Any) -> str:
         return "loaded"

@@ -29,7 +29,8 @@ _ALL = (
         explanation="A pickle inside the file names something that is not on the short list of "
         "harmless tensor constructors, or gives one of numpy's what numpy never writes, which "
         "corrupts memory. Ordinary loaders would import and call it. The gate did not: the file "
-        "was not parsed any further.",
+        "was not parsed any further. It may be an attack, or an honest object that is no tensor, "
+        "such as an optimizer pickled whole: from outside they look alike.",
         remedy="Do not load this file anywhere. Ask its maker for a state dict or .safetensors.",
         severity="critical",
     ),

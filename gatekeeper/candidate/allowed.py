@@ -60,6 +60,7 @@ ALLOWED = frozenset(
         "torch._utils._rebuild_tensor_v3",
         "torch._utils._rebuild_parameter",
         "torch._utils._rebuild_parameter_with_state",
+        "torch._tensor._rebuild_from_type_v2",
         "torch.nn.parameter.Parameter",
         "torch.nn.parameter.Buffer",
         "torch.Tensor",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
 import resource
 import signal
@@ -30,12 +31,14 @@ _BASE_OUTPUT = 16 << 20
 # Bytes in and out of what is open already, memory, time, and an end; nothing else.
 _CALLS = (
     "read", "readv", "pread64", "write", "writev", "pwrite64", "lseek", "recvmsg", "sendmsg",
-    "recvfrom", "sendto", "fstat", "newfstatat", "fcntl", "dup", "close", "mmap", "munmap",
+    "recvfrom", "sendto", "fstat", "newfstatat", "dup", "close", "mmap", "munmap",
     "mremap", "mprotect", "madvise", "brk", "futex", "rt_sigaction", "rt_sigprocmask",
     "rt_sigreturn", "sigaltstack", "getrandom", "clock_gettime", "clock_nanosleep",
     "gettimeofday", "getpid", "gettid", "sched_yield", "sched_getaffinity", "rseq",
     "set_robust_list", "restart_syscall", "exit", "exit_group",
 )  # fmt: skip
+# Not the owner of a descriptor, who is sent any signal on its news, nor locks and leases.
+_ASKED_OF_DESCRIPTORS = (fcntl.F_DUPFD_CLOEXEC, fcntl.F_GETFD, fcntl.F_SETFD, fcntl.F_GETFL)
 
 
 def confine(size: int, *, lasting: bool = False) -> list[str]:
@@ -124,6 +127,8 @@ def _seccomp() -> bool:
             calls.add_rule(pyseccomp.ALLOW, name)
         # It may end itself, and signal nobody else.
         calls.add_rule(pyseccomp.ALLOW, "tgkill", pyseccomp.Arg(0, pyseccomp.EQ, os.getpid()))
+        for command in _ASKED_OF_DESCRIPTORS:
+            calls.add_rule(pyseccomp.ALLOW, "fcntl", pyseccomp.Arg(1, pyseccomp.EQ, command))
         # Its own limits may be read, and nobody's be set.
         unset = pyseccomp.Arg(2, pyseccomp.EQ, 0)
         calls.add_rule(pyseccomp.ALLOW, "prlimit64", unset)

@@ -26,6 +26,7 @@ from gatekeeper.candidate.machine_values import (
     set_up,
     value_of,
 )
+from gatekeeper.candidate.makers import FROM_TYPE, asked_for, is_honest_type
 from gatekeeper.candidate.numpy_calls import (
     Dtype,
     OddCallError,
@@ -36,6 +37,7 @@ from gatekeeper.candidate.partials import PARTIAL, Partial, Settings, bound
 
 _MOST_STACK = 200_000
 _MOST_GLOBALS = 10_000
+_MOST_ASKED = 1 << 28  # bytes or items that a call may make out of nothing
 _LONGEST_TEXT, _LONGEST_TUPLE = 1000, 64
 _EXECUTING = frozenset({"REDUCE", "OBJ", "INST", "NEWOBJ", "NEWOBJ_EX", "BUILD"})
 _STRINGS = frozenset(
@@ -56,6 +58,7 @@ class Machine:
         self.memo: dict[int, Value] = {}
         self.globals: list[Global] = []
         self.executes = False
+        self.excess = ""  # what would fill the memory
         self.result: Value = None
         # By key: kind and count of elements; None where it is declared twice, differently.
         self.storages: dict[str, tuple[str, int] | None] = {}
@@ -97,8 +100,12 @@ class Machine:
     def _extension(self, _: pickletools.OpcodeInfo, argument: object, position: int) -> None:
         self._import("", f"<extension {argument}>", position)
 
-    def _put(self, _: pickletools.OpcodeInfo, argument: object, __: int) -> None:
-        self.memo[argument] = self.stack[-1]  # type: ignore[index]  # a number, by its opcode
+    def _put(self, _: pickletools.OpcodeInfo, argument: object, position: int) -> None:
+        index = cast(int, argument)
+        # Nobody numbers what it keeps beyond its own bytes; unpicklers make room up to there.
+        if index > position and not self.excess:
+            self.excess = f"keeps something as number {index:,}"
+        self.memo[index] = self.stack[-1]
 
     def _memoize(self, _: pickletools.OpcodeInfo, __: object, ___: int) -> None:
         self.memo[len(self.memo)] = self.stack[-1]
@@ -242,6 +249,10 @@ class Machine:
             except OddCallError:
                 maker.uses.add("misused")
             return None
+        if (much := asked_for(maker.name, words)) > _MOST_ASKED and not self.excess:
+            self.excess = f"asks for {maker.name} of {much:,}"
+        if maker.name == FROM_TYPE and not is_honest_type(words):
+            maker.uses.add("misused")
         if is_known_module(maker.name) and words != ():
             maker.uses.add("misused")  # a layer is made empty, then given its state
         # Its attributes were chosen by the pickle already.

@@ -12,6 +12,7 @@ from typing import TypeGuard
 
 _NUMBERS = re.compile(r"(?:[<>=|]?(?:b1|[iu][1248]|f(?:2|4|8|12|16)|c(?:8|16|24|32))|\?)\Z")
 _TEXT = re.compile(r"[<>=|]?([SU])(0|[1-9][0-9]{0,5})\Z")
+_DATES = ("M8", "m8")
 _MOST_AXES = 64
 _ROOMS = ("numpy.core.", "numpy._core.")
 _DTYPE = "numpy.dtype"
@@ -41,6 +42,7 @@ class Dtype:
     maker: object  # the name that made it
     sizes: tuple[int, int, int]  # bytes of an element, alignment and flags, as its state has them
     objects: bool = False
+    dates: bool = False
 
 
 @dataclass(eq=False)
@@ -107,19 +109,30 @@ def _dtype(maker: object, given: tuple[object, ...]) -> Dtype:
         if text := _TEXT.match(name):
             count = int(text[2])
             return Dtype(maker, (4 * count, 4, 8) if text[1] == "U" else (count, 1, 0))
+        if name in _DATES:
+            return Dtype(maker, (-1, -1, 0), dates=True)
         if name in ("O", "O8"):
             return Dtype(maker, (-1, -1, 63), objects=True)
     raise OddCallError
 
 
 def _check_dtype(dtype: Dtype, state: object) -> None:
-    """Version, byte order, no part, no names, no fields; then the sizes that its name has."""
-    if _is_row(state, 8):
+    """Version, byte order, no part, no names, no fields, the sizes of its name; a date's unit."""
+    if _is_row(state, 9 if dtype.dates else 8):
         version, order, *parts = state[:5]
-        plain = version == 3 and order in ("<", ">", "|", "=")
-        if plain and all(part is NOTHING for part in parts) and state[5:] == dtype.sizes:
+        plain = version == (4 if dtype.dates else 3) and order in ("<", ">", "|", "=")
+        sized = state[5:8] == dtype.sizes and (not dtype.dates or _is_unit(state[8]))
+        if plain and all(part is NOTHING for part in parts) and sized:
             return
     raise OddCallError
+
+
+def _is_unit(value: object) -> bool:
+    """Tell whether this is what numpy keeps of a date's unit: no notes, a name, three numbers."""
+    if not _is_row(value, 2) or value[0] is not NOTHING or not _is_row(value[1], 4):
+        return False
+    name, *numbers = value[1]
+    return isinstance(name, bytes) and all(type(number) is int for number in numbers)
 
 
 def _is_row(value: object, length: int) -> TypeGuard[tuple[object, ...]]:

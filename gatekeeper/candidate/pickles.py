@@ -29,6 +29,11 @@ _MOST_ARGUMENT = 256 << 20  # bytes of one argument
 _LONGEST_LINE = 32 << 20  # the header of a safetensors file is one
 _TOO_LONG = "longer than"
 _SHORT = 1 << 20  # bytes; far below the bounds above
+_NO_LAYERS = sys.stdlib_module_names | {
+    "torch", "torchvision", "numpy", "scipy", "pandas", "PIL", "cv2", "sklearn", "joblib", "dill",
+    "cloudpickle", "pip", "setuptools", "pkg_resources", "_distutils_hack", "wheel", "yaml",
+}  # fmt: skip
+_MORE_LAYERS = ("torch.ao.nn.", "torch.nn.", "torchvision.models.", "torchvision.ops.")
 _NAME = re.compile(r"([\w.-]+|<[\w ]+>)\Z")
 
 
@@ -41,6 +46,7 @@ class Walk(NamedTuple):  # made by the thousand, and faster so
     end: int  # bytes from the start of the stream: just after STOP, or where it broke
     opcodes: int
     storages: Mapping[str, tuple[str, int] | None]  # that it names, by key: kind, and elements
+    excess: str  # what in it would fill the memory, "" where nothing would
     words: Sequence[str] | None  # what it holds, where that is a list of texts alone
 
     @property
@@ -129,6 +135,7 @@ def walk(stream: BinaryIO, most: int = MOST_OPCODES, end: int | None = None) -> 
         end=start + source.tell(),
         opcodes=count,
         storages=machine.storages,
+        excess=machine.excess,
         words=machine.result.words if isinstance(machine.result, Items) else None,
     )
 
@@ -165,12 +172,12 @@ def _is_module_part(found: Global, *, modular: bool) -> bool:
     if is_module_name(found.name) or found.name in JOBLIB:
         plain = "called" not in found.uses and not found.dotted
         return plain and is_class_or_activation(found.name)
-    # Somebody's own layer is never called like a part of Python.
+    # Somebody's own layer is never called like a part of Python or of a library without layers.
     return (
         modular
         and found.uses == {"created"}
         and found.name.isprintable()
-        and found.name.partition(".")[0] not in sys.stdlib_module_names
+        and (found.name.partition(".")[0] not in _NO_LAYERS or found.name.startswith(_MORE_LAYERS))
     )
 
 

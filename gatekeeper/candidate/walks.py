@@ -62,6 +62,8 @@ def walk_all(
         if certain or _runs(walked):
             if walked.broken and certain:
                 seen.refuse(f"{here} is {walked.broken}")
+            if walked.excess:
+                seen.refuse(f"{here} {walked.excess}, more than the gate follows")
             rule = "code-execution" if certain or not member else "hidden-pickle"
             # What holds arrays of objects by its kind is never accepted, and need be no attack.
             kept = objects or any(found.name in JOBLIB for found in walked.globals)

@@ -24,7 +24,7 @@ from gatekeeper.errors import CandidateError, GatekeeperError, RunDirectoryError
 CHILD = Path(quarantine.__file__).with_name("child.py")
 # Tries, one after the other, what a parser that fell into strange hands might try.
 ESCAPE = """
-import os, resource, signal, socket, subprocess, sys, threading
+import fcntl, os, resource, signal, socket, subprocess, sys, threading
 from gatekeeper.candidate.confinement import confine
 protections = confine(1000)
 def tries(what, *words):
@@ -37,7 +37,8 @@ print(tries(open, "/etc/passwd"), tries(open, sys.argv[1], "w"), tries(os.listdi
       tries(os.unlink, sys.argv[2]), tries(socket.create_connection, ("127.0.0.1", 9), 1),
       tries(socket.socket), tries(os.fork), tries(os.execv, "/bin/true", ["true"]),
       tries(threading.Thread(target=print).start), tries(os.kill, os.getppid(), signal.SIGCONT),
-      tries(resource.setrlimit, resource.RLIMIT_NOFILE, (8, 8)))
+      tries(resource.setrlimit, resource.RLIMIT_NOFILE, (8, 8)),
+      tries(fcntl.fcntl, 1, fcntl.F_SETOWN, os.getppid()))
 print(*protections, sep="|")
 """
 
@@ -95,7 +96,7 @@ def test_the_protections_in_force_are_named_and_real(tmp_path: Path, weights: Pa
         assert tried.split()[:4] == ["refused"] * 4
         assert precious.read_text() == "mine"
     if _has_seccomp():
-        assert tried.split() == ["refused"] * 11
+        assert tried.split() == ["refused"] * 12
 
 
 def _has_landlock() -> bool:

@@ -32,6 +32,13 @@ def training() -> dict[str, Any]:
     }  # fmt: skip
 
 
+def tagged() -> torch.Tensor:
+    """Give a tensor with an attribute of its own, which is pickled by way of its class."""
+    tensor = torch.ones(2)
+    tensor.layout_of_axes = "NC"  # type: ignore[attr-defined]
+    return tensor
+
+
 CHECKPOINTS: dict[str, dict[str, Any]] = {
     "loop": {"state_dict": STATE, "epoch": 3, **training()},
     "EMA": {"model": STATE, "model_ema": AveragedModel(LAYER).state_dict(), "best": 0.9},
@@ -42,6 +49,9 @@ CHECKPOINTS: dict[str, dict[str, Any]] = {
                       "args": Namespace(lr=0.1, mean=(0.5,)), "dtype": torch.float16,
                       "device": torch.device("cpu"), "size": torch.Size([3]),
                       "torch": torch.__version__},
+    "dates": {"net": STATE, "day": np.datetime64("2026-01-02"), "took": np.timedelta64(3, "s"),
+              "log": np.array(["2026-01-02T03:04"], dtype="M8[ns]")},
+    "attributes": {"net": STATE, "tagged": tagged(), "buffer": torch.nn.Buffer(torch.ones(2))},
     "Lightning": {"state_dict": OrderedDict((f"net.{k}", v) for k, v in STATE.items()),
                   "pytorch-lightning_version": "2.5.0", "callbacks": {"C{'m': 1}": {"best": 0.9}},
                   "loops": {"fit_loop": {}}, "optimizer_states": [training()["optimizer"]],

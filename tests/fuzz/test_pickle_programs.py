@@ -22,6 +22,7 @@ from gatekeeper.candidate.look import look
 from gatekeeper.candidate.pickles import Walk, suspicions, walk
 from gatekeeper.candidate.refusals import QuarantineError
 from gatekeeper.candidate.seen import Seen
+from gatekeeper.candidate.standins import Inert
 
 repeatable = settings(
     derandomize=True, deadline=None, max_examples=400, suppress_health_check=[HealthCheck.too_slow]
@@ -37,7 +38,7 @@ class Recorder(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         self.names.append(f"{module}.{name}".replace("__builtin__", "builtins"))
-        return torchfile.Inert
+        return Inert
 
     def persistent_load(self, _: Any) -> str:
         return "os"
