@@ -1,15 +1,18 @@
 """Quarantine: foreign bytes are looked at and parsed in a child process that can only answer.
 
-What the child may do: read the file whose descriptor it is sent (of small files that are only
-looked at, a few at once), write the one that goes with it, use memory and processor time up to a
-limit, and send lines of JSON back.
+A child looks at files, or parses one, or lets onnxruntime answer to clean images about one.
+
+What it may do: read the file whose descriptor it is sent (of small files that are only looked at,
+a few at once; onnxruntime the images, too), write the one that goes with it, send lines of JSON
+back; take 512 MiB beyond what it begins with and the file mapped twice (a parser three times); and
+6 seconds, which all children of one scan share, and one for each 50 MB of the file (`budget.py`).
 
 What it may not: open any file or folder (Landlock, seccomp), reach any network (its own network
-namespace, Landlock, seccomp), start a program, a process or a thread (seccomp), signal others,
-gain rights, keep a descriptor of ours, see our environment, write more than four times what it
-reads and 16 MiB, or take longer than a few seconds, which all children of one candidate share. It
-may still ask for size and times of a file whose name it knows. It needs no torch. What it hands
-back is checked here again: its JSON, and its safetensors byte by byte.
+namespace, seccomp, TCP also by Landlock), start a program, a process or a thread (seccomp), signal
+others (seccomp, or Landlock from Linux 6.12), gain rights, keep a descriptor of ours, see our
+environment, or write more than four times what it reads and 16 MiB. It may still ask for size and
+times of a file whose name it knows. It needs no torch. What it hands back is checked by us again:
+its JSON, and the header of its safetensors with the place of every tensor (`extraction.py`).
 
 Where a kernel refuses one of these, the child says so and the record names what was in force.
 Below `lacking` nothing foreign is sent to it, unless the policy accepts that.
