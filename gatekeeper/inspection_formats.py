@@ -10,6 +10,7 @@ from gatekeeper import __version__
 from gatekeeper.foreign_text import visible
 from gatekeeper.inspection import Inspected, InspectedFiles
 from gatekeeper.records import Artifact, Finding, to_dict
+from gatekeeper.report.file_uri import uri_of
 from gatekeeper.report.sarif import at_byte, document, level_of, result, within
 from gatekeeper.report.wording import place
 from gatekeeper.rules import NOT_DECIDED, RULES
@@ -110,11 +111,12 @@ def _results(file: Inspected) -> Iterator[dict[str, Any]]:
     artifact = inspection.artifact if inspection else Artifact(
         path=file.path, kind="unreadable", sha256="", bytes=0
     )  # fmt: skip
+    lies = uri_of(file.path)  # a copy in another folder is another alert
     if file.trouble:
         # An alert of its own: without one, a file that nobody could read would look clean.
-        yield result(artifact, NOT_DECIDED, "error", file.trouble, file.path)
+        yield result(artifact, NOT_DECIDED, "error", file.trouble, lies)
     for finding in inspection.findings if inspection else ():
-        where = f"{finding.member}/{finding.offset}"
+        where = f"{lies}:{finding.member}/{finding.offset}"
         told = result(artifact, finding.rule_id, level_of(finding.severity), finding.message, where)
         at_byte(told, finding.offset)
         yield within(told, finding.member, "member") if finding.member else told
