@@ -14,7 +14,7 @@ from pathlib import Path
 from gatekeeper.candidate.duties import FILES_AT_ONCE
 from gatekeeper.candidate.inspect import Inspection, Inspector
 from gatekeeper.candidate.kinds import UNREADABLE
-from gatekeeper.errors import GatekeeperError, RunDirectoryError
+from gatekeeper.errors import GatekeeperError, RunDirectoryError, with_hint
 from gatekeeper.rules import BLOCKING
 
 # Such as an empty `__init__.py`, a picture or a page beside the models.
@@ -159,6 +159,6 @@ def _inspected(path: Path, told: Inspection | GatekeeperError) -> Inspected:
     if isinstance(told, GatekeeperError):
         # The machine's fault is no reason to leave the others.
         hint = _AGAIN if isinstance(told, RunDirectoryError) else told.hint
-        return Inspected(path=str(path), inspection=None, trouble=f"{told}. {hint}")
-    trouble = f"{told.unreadable.rstrip('.')}. {told.hint}".strip()
+        return Inspected(path=str(path), inspection=None, trouble=with_hint(str(told), hint))
+    trouble = with_hint(told.unreadable, told.hint)
     return Inspected(path=str(path), inspection=told, trouble=trouble if told.unreadable else "")
