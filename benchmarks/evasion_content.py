@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import pickle
 import struct
+from pathlib import Path
 
 import hostile_onnx as onnx
 import numpy as np
 import torch
-from evasion_cases import BLOCK, EITHER, HANDLED, UNDECIDED, Case, Content, laid, scanned
+import torch.utils.collect_env
+from evasion_cases import BLOCK, EITHER, HANDLED, UNDECIDED, Case, Content, Words, laid, scanned
 from hostile import (
     HARMLESS,
     MAGIC,
@@ -59,6 +62,25 @@ def _scans(
         Case(row=number, what=f"{what}, scanned", expect=expect, lay=scanned(content, name))
         for what, content in files.items()
     ]
+
+
+def _behind_a_layer() -> bytes:
+    """A class of torch's own tools behind a layer, in one pickle."""
+    tool = torch.utils.collect_env.SystemEnv
+    content = (torch.nn.ReLU(), tool(*[""] * len(tool._fields)))
+    return checkpoint(pickle.dumps(content, protocol=2))
+
+
+def _zeros() -> bytes:
+    """36 MB of weights that nobody trained: they shrink a thousandfold."""
+    out = io.BytesIO()
+    np.savez_compressed(out, weight=np.zeros(9 << 20, dtype=np.float32))
+    return out.getvalue()
+
+
+def _through_a_link(folder: Path) -> Words:
+    (folder / "w.bin").symlink_to("/etc/passwd")
+    return laid(onnx.external("w.bin"), "model.onnx")(folder)
 
 
 def _half(archive: bytes) -> bytes:
@@ -222,6 +244,8 @@ CASES = [
     *_row(2, BLOCK, {"two members of one name, payload first": twins(PAYLOAD, HARMLESS),
                      "two members of one name, payload last": twins(HARMLESS, PAYLOAD)}),
     *_row(3, BLOCK, _tricks),
+    *_row(3, BLOCK, {"a class of `torch.utils.collect_env` behind a layer of torch.nn":
+                     _behind_a_layer}),
     *_scans(3, BLOCK, {"`os.system`": checkpoint(PAYLOAD)}),
     *_row(4, BLOCK, _HIDDEN),
     *_row(4, BLOCK, {"a plain pickle named .safetensors": PAYLOAD}, "model.safetensors"),
@@ -234,6 +258,7 @@ CASES = [
     *_row(6, BLOCK, {"a link inside": patched(_GOOD, 38, struct.pack("<I", 0o120777 << 16))}),
     *_row(6, EITHER, {"a link inside of a tar": tarred(b"", link="/etc/passwd")}),
     *_row(7, UNDECIDED, _bombs),
+    *_row(7, UNDECIDED, {"an honest compressed .npz of 36 MB of zeros": _zeros}, "model.npz"),
     *_row(7, HANDLED, _wide),
     *_scans(7, UNDECIDED, {"work without end": _ENDLESS,
                            "memo of a gigabyte": checkpoint(b"\x80\x02}r\x00\x00\xf0\x03.")}),
@@ -242,6 +267,8 @@ CASES = [
     *_row(8, BLOCK, _arrays, "model.npz"),
     *_row(9, UNDECIDED, _headers, "model.safetensors"),
     *_row(12, EITHER, _graphs, "model.onnx"),
+    Case(row=12, what="external data through a link", expect=EITHER, lay=_through_a_link,
+         told=("'w.bin', which is not read",)),
     *_scans(12, EITHER, {"external data at an absolute path": lambda: onnx.external("/etc/passwd")},
             "model.onnx"),
     *_scans(12, UNDECIDED, {"an input of 2^50 numbers":

@@ -23,9 +23,12 @@ def written() -> str:
     """Give the text of the page."""
     result = json.loads((RESULTS / "evasion.json").read_text(encoding="utf-8"))
     summary, here = result["summary"], result["environment"]
+    run = sum("command" in row for row in result["rows"])
     lines = [
         "# Evasion scorecard",
-        "Hostile files, each built in code and given to the real command line. BLOCK: exit 1.",
+        "Hostile files, and a machine that fails. Where a row tells an outcome, its case was built",
+        "in code and given to the real command line for this page; where it names test files",
+        "instead, those tests hold it; one that was not tried says so. BLOCK: exit 1.",
         "UNDECIDED: exit 3, never a pass. Seconds are those of the processor, for the command and",
         "its children; megabytes are memory of their own beyond the size of the file, at the peak.",
         "A scan imports torch, which takes most of both. 10 s and 1024 MB are allowed, and 60 s on",
@@ -33,7 +36,7 @@ def written() -> str:
         "A line is short where the exit code is another, a witness shows that something ran, a",
         "file appears outside of the run directory, a bound is passed, or a report is not escaped.",
         "",
-        f"**{summary['cases']} cases, {summary['short']} short, "
+        f"**{summary['cases']} cases, {run} of them run for this page; {summary['short']} short, "
         f"{summary['short_without_explanation']} of them without explanation.**",
     ]
     for number, title in TITLES.items():

@@ -16,13 +16,14 @@ from gatekeeper.cli_registry import REGISTRY
 from gatekeeper.cli_workbench import WORKBENCH
 from gatekeeper.errors import GatekeeperError, UsageError
 from gatekeeper.foreign_text import visible
+from gatekeeper.given import GivenPath, GivenPlace
 from gatekeeper.terminal import complain, discard, leave, say
 
 if TYPE_CHECKING:
     from gatekeeper.job import Job
 
 FORMATS = ("text", "json", "html", "sarif", "junit", "markdown")
-_EXISTING = click.Path(path_type=Path)
+_PATH, _PLACE = GivenPath(), GivenPlace()
 
 
 def start() -> None:
@@ -62,12 +63,14 @@ def main() -> None:
 def scan_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options that say what to judge, with what, and by which policy."""
     options = [
-        click.option("--data", help="Class folders, .npz, or torchvision:NAME:FOLDER."),
-        click.option("--verify-data", help="Separate images for verification."),
-        click.option("--suspects", help="Folder of images that may carry a trigger."),
-        click.option("--card", type=_EXISTING, help="Your card of the model."),
+        click.option(
+            "--data", type=_PLACE, help="Class folders, .npz, or torchvision:NAME:FOLDER."
+        ),
+        click.option("--verify-data", type=_PLACE, help="Separate images for verification."),
+        click.option("--suspects", type=_PLACE, help="Folder of images that may carry a trigger."),
+        click.option("--card", type=_PATH, help="Your card of the model."),
         click.option("--policy", help="Shipped policy or file.  [default: default]"),
-        click.option("--calibration", type=_EXISTING, help="As `gatekeeper calibrate` writes it."),
+        click.option("--calibration", type=_PATH, help="As `gatekeeper calibrate` writes it."),
         click.option(
             "--purify",
             "method",
@@ -91,11 +94,9 @@ def cli() -> None:
 
 
 @cli.command()
-@click.argument("model", type=_EXISTING)
+@click.argument("model", type=_PATH)
 @scan_options
-@click.option(
-    "--out", type=_EXISTING, help="Run directory.  [default: gatekeeper-runs/NAME-DIGEST]"
-)
+@click.option("--out", type=_PATH, help="Run directory.  [default: gatekeeper-runs/NAME-DIGEST]")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True)
 @click.option("--resume", is_flag=True, help="Go on after the last finished step.")
 @click.option("--prefect", is_flag=True, help="Run the same steps as a Prefect flow.")
@@ -123,7 +124,7 @@ def scan(model: Path, form: str, resume: bool, prefect: bool, quiet: bool, **giv
 
 
 @cli.command()
-@click.argument("paths", type=_EXISTING, nargs=-1, required=True)
+@click.argument("paths", type=_PATH, nargs=-1, required=True)
 @click.option("--format", "form", type=click.Choice(["text", "json", "sarif"]), default="text")
 @click.option(
     "--accept-weak-quarantine",
@@ -141,9 +142,9 @@ def inspect(paths: tuple[Path, ...], form: str, accept_weak_quarantine: bool) ->
 
 
 @cli.command()
-@click.argument("record", type=_EXISTING)
+@click.argument("record", type=_PATH)
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True)
-@click.option("--compare", type=_EXISTING, help="Another record.json: what changed?")
+@click.option("--compare", type=_PATH, help="Another record.json: what changed?")
 def report(record: Path, form: str, compare: Path | None) -> int:
     """Draw any format again from a record.json, with no model at hand."""
     from gatekeeper.report import compare as compared

@@ -11,22 +11,23 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from gatekeeper.errors import UsageError
+from gatekeeper.given import GivenPath, GivenPlace
 from gatekeeper.terminal import say
 
 if TYPE_CHECKING:
     from gatekeeper.audit.order import AuditOrder
     from gatekeeper.audit.summary import Audit
 
-_EXISTING = click.Path(path_type=Path)
+_PATH, _PLACE = GivenPath(), GivenPlace()
 _OUT = Path("gatekeeper-audit")
 _GO_ON = "What was judged is kept: audit again."
 
 
 @click.command()
-@click.argument("registry")
-@click.option("--config", type=_EXISTING, help="audit.yaml: rules, ledger, webhook.")
+@click.argument("registry", type=_PLACE)
+@click.option("--config", type=_PATH, help="audit.yaml: rules, ledger, webhook.")
 @click.option(
-    "--out", type=_EXISTING, default=_OUT, show_default=True, help="Page, reports and ledger."
+    "--out", type=_PATH, default=_OUT, show_default=True, help="Page, reports and ledger."
 )
 @click.option("--ledger", help="sqlite:///FILE or postgresql+psycopg://HOST/NAME.")
 @click.option("--workers", type=click.IntRange(1, 256), help="Versions judged side by side.")
@@ -67,7 +68,7 @@ def audit(
 
 @click.command()
 @click.argument("model")
-@click.option("--out", type=_EXISTING, default=_OUT, show_default=True, help="Of the audits.")
+@click.option("--out", type=_PATH, default=_OUT, show_default=True, help="Of the audits.")
 @click.option("--ledger", help="Where it is not the file in --out.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text")
 def history(model: str, out: Path, ledger: str | None, form: str) -> int:

@@ -7,13 +7,14 @@ from typing import Any
 
 import click
 
+from gatekeeper.given import GivenPath, GivenPlace
 from gatekeeper.terminal import say
 
-_EXISTING = click.Path(path_type=Path)
+_PATH, _PLACE = GivenPath(), GivenPlace()
 
 
 @click.command()
-@click.option("--out", type=_EXISTING, default=Path("gatekeeper-demo"), show_default=True)
+@click.option("--out", type=_PATH, default=Path("gatekeeper-demo"), show_default=True)
 @click.option("--open", "open_report", is_flag=True, help="Open the report in a browser.")
 @click.option("--quiet", is_flag=True)
 def demo(out: Path, open_report: bool, quiet: bool) -> int:
@@ -30,7 +31,7 @@ def demo(out: Path, open_report: bool, quiet: bool) -> int:
 
 
 @click.command("demo-audit")
-@click.option("--out", type=_EXISTING, default=Path("gatekeeper-demo-audit"), show_default=True)
+@click.option("--out", type=_PATH, default=Path("gatekeeper-demo-audit"), show_default=True)
 @click.option("--quiet", is_flag=True)
 def demo_audit(out: Path, quiet: bool) -> int:
     """Audit a real MLflow registry by the clock: clean, backdoored and malicious models."""
@@ -44,12 +45,10 @@ def demo_audit(out: Path, quiet: bool) -> int:
 
 
 @click.command()
-@click.option("--models", type=_EXISTING, required=True, help="Folder of known-clean models.")
-@click.option("--data", help="Clean images, as for a scan.")
-@click.option("--card", type=_EXISTING, help="Your card, for all of them.")
-@click.option(
-    "--out", type=_EXISTING, default=Path("gatekeeper-calibration.yaml"), show_default=True
-)
+@click.option("--models", type=_PATH, required=True, help="Folder of known-clean models.")
+@click.option("--data", type=_PLACE, help="Clean images, as for a scan.")
+@click.option("--card", type=_PATH, help="Your card, for all of them.")
+@click.option("--out", type=_PATH, default=Path("gatekeeper-calibration.yaml"), show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda[:N].")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1))
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
@@ -67,9 +66,9 @@ def calibrate(models: Path, out: Path, quiet: bool, **given: Any) -> int:
 
 @click.command()
 @click.option("--attack", required=True, help="badnets, blended, ...; a wrong name lists all.")
-@click.option("--data", required=True, help="Your own images: class folders or .npz.")
-@click.option("--card", type=_EXISTING, required=True, help="Architecture and input to train.")
-@click.option("--out", type=_EXISTING, required=True, help="Where candidate and truth go.")
+@click.option("--data", type=_PLACE, required=True, help="Your own images: class folders or .npz.")
+@click.option("--card", type=_PATH, required=True, help="Architecture and input to train.")
+@click.option("--out", type=_PATH, required=True, help="Where candidate and truth go.")
 @click.option(
     "--rate",
     type=click.FloatRange(0, 1, min_open=True),

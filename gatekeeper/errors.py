@@ -31,6 +31,12 @@ class GatekeeperError(Exception):
             self.hint = hint
 
 
+def with_hint(message: str, hint: str) -> str:
+    """Join what went wrong and the next thing to do; a message may end as a question."""
+    end = "" if message.endswith("?") else "."
+    return f"{message.rstrip('.')}{end} {hint}".strip()
+
+
 class UsageError(GatekeeperError):
     """The caller asked for something impossible."""
 

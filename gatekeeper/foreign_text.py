@@ -18,6 +18,14 @@ def visible(text: str) -> str:
     return "".join(sign if sign.isprintable() else _UNKNOWN for sign in text)
 
 
+def shortened(text: str, most: int) -> str:
+    """Cut the middle out of what is longer than `most` signs: both ends may tell."""
+    if len(text) <= most:
+        return text
+    half = (most - 5) // 2
+    return f"{text[:half]} ... {text[-half:]}"
+
+
 def inert(text: str) -> str:
     """Make visible, and break what CI systems take for commands: `::error::`, `##[error]`."""
     return re.sub(r":(?=:)", ": ", visible(text)).replace("##[", "## [")

@@ -7,20 +7,21 @@ import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
 from gatekeeper.candidate.duties import FILES_AT_ONCE
 from gatekeeper.candidate.inspect import Inspection, Inspector
 from gatekeeper.candidate.kinds import UNREADABLE
-from gatekeeper.errors import GatekeeperError, RunDirectoryError
+from gatekeeper.errors import GatekeeperError, RunDirectoryError, with_hint
 from gatekeeper.rules import BLOCKING
 
 # Such as an empty `__init__.py`, a picture or a page beside the models.
 _NO_MODELS = frozenset({"unknown", "empty", "one-byte", "png", "html"})
 _MOST_NAMED = 100  # of the files that were passed over
 _AGAIN = "Mend the machine, then inspect it again."
+_CLOSED = "Nothing below it was checked: let the gate read it, or inspect as one who may."
 _MOST_AT_ONCE = 8  # children, whatever the number of cores
 # A file of these that is no model is broken, or something else in disguise.
 MODEL_SUFFIXES = frozenset(
@@ -76,11 +77,14 @@ def inspect_all(paths: Iterable[Path], *, accept_weak: bool = False) -> Inspecte
     Each thread has a child of its own, so files are looked at side by side.
     """
     paths = list(paths)
-    asked = [(path, root) for root in paths for path in _files(root)]
+    closed: dict[Path, str] = {}
+    asked = [(path, root) for root in paths for path in _files(root, closed)]
     kept: list[Inspected] = []
     left: list[str] = []
     held: set[Path] = set()
     for (path, root), file in zip(asked, _looks([p for p, _ in asked], accept_weak), strict=True):
+        if path in closed:
+            file = replace(file, trouble=closed[path])
         if path == root or _concerns_models(file):
             kept.append(file)
             held.add(root)
@@ -128,32 +132,33 @@ def _concerns_models(file: Inspected) -> bool:
     return file.state != "unreadable" or not plain
 
 
-def _files(path: Path) -> Iterator[Path]:
+def _files(path: Path, closed: dict[Path, str]) -> Iterator[Path]:
     """Give the file itself, or every file below a folder."""
     # Not `is_dir`, which raises where the name is longer than a file system allows.
     if os.path.isdir(path):  # noqa: PTH112
-        yield from _below(path)
+        yield from _below(path, closed)
     else:
         yield path
 
 
-def _below(folder: Path) -> Iterator[Path]:
-    """Give each file, each link, and each folder that cannot be listed: all are told of."""
-    closed: list[str] = []
-    for place, folders, files in os.walk(
-        folder, onerror=lambda error: closed.append(error.filename)
-    ):
+def _below(folder: Path, closed: dict[Path, str]) -> Iterator[Path]:
+    """Give each file, each link, and each folder that cannot be listed, noting why in `closed`."""
+    failed: list[OSError] = []
+    for place, folders, files in os.walk(folder, onerror=failed.append):
         folders.sort()
         # Links to folders are not followed.
         links = [name for name in folders if os.path.islink(os.path.join(place, name))]  # noqa: PTH114, PTH118 - as above
         yield from sorted(Path(place, name) for name in (*files, *links))
-    yield from map(Path, closed)
+    for error in failed:
+        path = Path(error.filename)
+        closed[path] = f"this folder cannot be listed: {error.strerror}. {_CLOSED}"
+        yield path
 
 
 def _inspected(path: Path, told: Inspection | GatekeeperError) -> Inspected:
     if isinstance(told, GatekeeperError):
         # The machine's fault is no reason to leave the others.
         hint = _AGAIN if isinstance(told, RunDirectoryError) else told.hint
-        return Inspected(path=str(path), inspection=None, trouble=f"{told}. {hint}")
-    trouble = f"{told.unreadable.rstrip('.')}. {told.hint}".strip()
+        return Inspected(path=str(path), inspection=None, trouble=with_hint(str(told), hint))
+    trouble = with_hint(told.unreadable, told.hint)
     return Inspected(path=str(path), inspection=told, trouble=trouble if told.unreadable else "")

@@ -7,14 +7,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from gatekeeper import __version__
-from gatekeeper.foreign_text import visible
+from gatekeeper.foreign_text import shortened, visible
 from gatekeeper.inspection import Inspected, InspectedFiles
 from gatekeeper.records import Artifact, Finding, to_dict
+from gatekeeper.report.file_uri import uri_of
 from gatekeeper.report.sarif import at_byte, document, level_of, result, within
 from gatekeeper.report.wording import place
 from gatekeeper.rules import NOT_DECIDED, RULES
 
 _SHOWN = 20  # names on a line
+_LONGEST = 240  # signs of a message or a place on a line; a name may have a million
 _NOTHING = "No file was found, so nothing was checked."
 
 
@@ -53,19 +55,30 @@ def _passed_over(inspected: InspectedFiles, most: int) -> str:
 
 def _lines(file: Inspected) -> Iterator[str]:
     if file.inspection is None:
-        yield visible(f"{file.state:10} {file.path}: {file.trouble}")
+        trouble = _unnamed(file.trouble, file.path)
+        yield visible(f"{file.state:10} {file.path}: {trouble}")
         return
     artifact = file.inspection.artifact
     yield visible(
         f"{file.state:10} {file.path}  {artifact.kind}  {artifact.bytes} bytes  {artifact.sha256}"
     )
     if file.trouble:
-        yield visible(f"           {file.trouble}")
+        # Twice as long, as the hint stands at its end.
+        yield visible(f"           {shortened(file.trouble, 2 * _LONGEST)}")
     for finding in file.inspection.findings:
-        where = f" [{place(finding)}]" if place(finding) else ""
-        yield visible(f"           {finding.severity}: {finding.rule_id}: {finding.message}{where}")
+        where = f" [{shortened(place(finding), _LONGEST)}]" if place(finding) else ""
+        message = shortened(finding.message, _LONGEST)
+        yield visible(f"           {finding.severity}: {finding.rule_id}: {message}{where}")
         if finding.rule_id in RULES:
             yield f"           {RULES[finding.rule_id].remedy}"
+
+
+def _unnamed(trouble: str, path: str) -> str:
+    """Leave out the path, which stands before it on the line."""
+    for verb in ("open", "read"):
+        if trouble.startswith(f"cannot {verb} {path}: "):
+            return trouble.replace(path, "it", 1)
+    return trouble.removeprefix(f"{path} ")
 
 
 def _as_document(inspected: InspectedFiles) -> dict[str, Any]:
@@ -110,11 +123,12 @@ def _results(file: Inspected) -> Iterator[dict[str, Any]]:
     artifact = inspection.artifact if inspection else Artifact(
         path=file.path, kind="unreadable", sha256="", bytes=0
     )  # fmt: skip
+    lies = uri_of(file.path)  # a copy in another folder is another alert
     if file.trouble:
         # An alert of its own: without one, a file that nobody could read would look clean.
-        yield result(artifact, NOT_DECIDED, "error", file.trouble, file.path)
+        yield result(artifact, NOT_DECIDED, "error", file.trouble, lies)
     for finding in inspection.findings if inspection else ():
-        where = f"{finding.member}/{finding.offset}"
+        where = f"{lies}:{finding.member}/{finding.offset}"
         told = result(artifact, finding.rule_id, level_of(finding.severity), finding.message, where)
         at_byte(told, finding.offset)
         yield within(told, finding.member, "member") if finding.member else told

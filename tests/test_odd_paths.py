@@ -70,7 +70,7 @@ def test_a_file_that_opens_and_cannot_be_read_is_undecided(tmp_path: Path) -> No
 def test_inspect_tells_of_it_and_goes_on(model: Path, tmp_path: Path) -> None:
     result = gatekeeper("inspect", MEMORY, model, cwd=tmp_path)
     assert result.returncode == 3
-    assert "cannot read /proc/self/mem" in result.stdout
+    assert "unreadable /proc/self/mem: cannot read it: " in result.stdout
     *_, clean, summed = result.stdout.splitlines()
     assert clean.startswith("clean")
     assert summed == "2 inspected: 0 blocked, 1 unreadable, 1 clean"

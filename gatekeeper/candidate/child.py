@@ -152,7 +152,7 @@ def told(work: Callable[[], Answer], size: int) -> Answer:
             return {"hostile": words, "rule": getattr(error, "rule", "")}
         if name == "MalformedError":
             return {"malformed": words}
-        if name in ("UnsupportedError", "ArchiveError", "SafetensorsError"):
+        if name in ("UnsupportedError", "ArchiveError", "SafetensorsError", "UnreadTypeError"):
             return {"unsupported": words}
         return {"unsupported": f"it cannot be parsed ({name}: {words})"}
 

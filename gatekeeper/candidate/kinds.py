@@ -14,6 +14,8 @@ _NODE = re.compile(rb"\n.{1,5}?\n.[\w/.-]+\x12.(Placeholder|Const)", re.DOTALL)
 LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 # How nearly every writer begins: its version, then its name or the graph; the rest may be broken.
 _ONNX = re.compile(rb"\x08[\x01-\x1f][\x12\x1a\x3a]")
+# A length below 2^56, beyond the file's end or not, before an object without any tensor.
+_EMPTY_HEADER = re.compile(rb".{7}\x00\{\s*\}", re.DOTALL)
 _STATE_DICT = "Ask its maker for a state dict (.pt) or a .safetensors file."
 _UNPACK = "Unpack it yourself, then scan what was inside."
 _OF_TORCH = "The gate reads PyTorch's weights: ask its maker for a state dict or safetensors."
@@ -107,7 +109,8 @@ def kind_of(stream: BinaryIO) -> str:
         return "savedmodel"
     if looks_like_onnx(stream, size) or _ONNX.match(head):
         return "onnx"
-    return "unknown"
+    # Asked last, as little else stands there: eight bytes of length, and no tensor.
+    return "safetensors" if _EMPTY_HEADER.match(head) else "unknown"
 
 
 def _is_tar(head: bytes) -> bool:

@@ -15,7 +15,7 @@ from gatekeeper.candidate.loading import non_finite
 from gatekeeper.candidate.refusals import BlockedError, QuarantineError
 from gatekeeper.candidate.sources import private_copy
 from gatekeeper.candidate.structure import to_json
-from gatekeeper.errors import CandidateError, StepError
+from gatekeeper.errors import CandidateError, StepError, with_hint
 from gatekeeper.records import Artifact, Finding, to_dict
 from gatekeeper.rules import BLOCKING
 from gatekeeper.steps.workshop import GRAPH, STRUCTURE, WEIGHTS, Workshop
@@ -37,7 +37,7 @@ def read(work: Workshop) -> list[str]:
         stream = private_copy(path, work.room.path)
     except CandidateError as error:
         artifact = Artifact(path=str(path), kind="unreadable", sha256="", bytes=0)
-        work.notes.errors.append(_line(str(error), error.hint))
+        work.notes.errors.append(with_hint(str(error), error.hint))
         return _write(work, artifact, (), (), loadable=False)
     budget = Budget()
     with stream, Inspector(accept_weak=work.policy.accept_weak_quarantine) as inspector:
@@ -59,7 +59,7 @@ def _parse(
         return findings, inspection.protections
     kind = inspection.artifact.kind
     if inspection.unreadable:
-        work.notes.errors.append(_line(inspection.unreadable, inspection.hint))
+        work.notes.errors.append(with_hint(inspection.unreadable, inspection.hint))
         # A graph that the gate does not convert may hold weights that it can look at.
         if kind != "onnx":
             return findings, inspection.protections
@@ -76,7 +76,7 @@ def _parse(
         return (*findings, blocked), error.protections
     except QuarantineError as error:
         if not inspection.unreadable:
-            work.notes.errors.append(_line(str(error), error.hint))
+            work.notes.errors.append(with_hint(str(error), error.hint))
         return findings, error.protections
     if extraction.structure is not None:
         work.room.write_json(STRUCTURE, to_json(extraction.structure))
@@ -96,7 +96,7 @@ def _loadable(work: Workshop, stream: BinaryIO, kind: str, budget: Budget) -> bo
     try:
         return _proved(work, stream, budget) if onnx else bool(work.candidate.classes)
     except StepError as error:
-        work.notes.errors.append(_line(str(error), error.hint))
+        work.notes.errors.append(with_hint(str(error), error.hint))
     return False
 
 
@@ -116,10 +116,6 @@ def _proved(work: Workshop, stream: BinaryIO, budget: Budget) -> bool:
         f"{'; '.join(proof.protections)})."
     )
     return True
-
-
-def _line(message: str, hint: str) -> str:
-    return f"{message.rstrip('.')}. {hint}".strip()
 
 
 def _write(

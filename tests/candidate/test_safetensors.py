@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from forged import PAYLOAD, blocked, inspected
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import SafetensorError, deserialize
+from safetensors.torch import save
 
-from gatekeeper.candidate.safetensors_file import SafetensorsError, check
+from gatekeeper.candidate.safetensors_file import SafetensorsError, UnreadTypeError, check
 
 repeatable = settings(derandomize=True, deadline=None, max_examples=200)
 JUNK = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=3)
@@ -33,6 +35,7 @@ def entry(shape: object, offsets: object, dtype: object = "F32") -> dict[str, ob
 
 MALFORMED = {
     "header too long": ((1 << 60).to_bytes(8, "little") + b'{"a": 1}', "the header says it has"),
+    "only a long length": ((8 << 30).to_bytes(8, "little") + b"{}", "beyond the end"),
     "header cut off": (framed({"a": entry([1], [0, 4])})[:20], "the header says it has"),
     "header of 25 MB": (framed(b'{"a":' + b" " * 25_000_000 + b"}"), "more than 25,000,000"),
     "overlapping": (framed({"a": entry([1], [0, 4]), "b": entry([1], [2, 6])}, bytes(6)),
@@ -67,6 +70,22 @@ def test_each_malformation_has_its_own_message(name: str, tmp_path: Path) -> Non
     inspection = inspected(content, tmp_path, "model.safetensors")
     assert "the safetensors file is malformed" in inspection.unreadable
     assert not blocked(inspection)
+
+
+def test_numbers_that_the_gate_does_not_read_are_told_by_their_type(tmp_path: Path) -> None:
+    written = {
+        "C64": torch.complex64, "F8_E8M0": torch.float8_e8m0fnu,
+        "F8_E4M3FNUZ": torch.float8_e4m3fnuz, "F8_E5M2FNUZ": torch.float8_e5m2fnuz,
+    }  # fmt: skip
+    files = {name: save({"w": torch.ones(4).to(kind)}) for name, kind in written.items()}
+    files["F4"] = save({"w": torch.zeros(2, dtype=torch.uint8).view(torch.float4_e2m1fn_x2)})
+    for name, content in files.items():
+        reason = f"tensor 'w' holds numbers of type {name}, which the gate does not read"
+        with pytest.raises(UnreadTypeError, match=reason):
+            check(io.BytesIO(content))
+        inspection = inspected(content, tmp_path, "model.safetensors")
+        assert reason in inspection.unreadable
+        assert not blocked(inspection)
 
 
 @pytest.mark.parametrize("content", [framed([]), framed(b"3"), b"", b"\0" * 7, framed(b"")])

@@ -48,7 +48,7 @@ PLACE = {
     "properties": {
         "artifactLocation": {
             "required": ["uri"],
-            "properties": {"uri": {"type": "string", "pattern": r"^(?!/)[A-Za-z0-9._~/%-]+$"}},
+            "properties": {"uri": {"type": "string", "pattern": r"^(file:///)?(?!/)[\w.~/%-]+$"}},
         },
         "region": {
             "required": ["startLine", "startColumn", "endLine", "endColumn"],

@@ -73,22 +73,6 @@ def test_every_result_has_a_place_and_a_print(run: dict[str, Any]) -> None:
     assert run["automationDetails"]["id"].count("/") == 1
 
 
-@pytest.mark.parametrize(
-    ("path", "uri"),
-    [
-        ("models/a b.pt", "models/a%20b.pt"),
-        ("/home/x/model.pt", "model.pt"),
-        ("../up/model.pt", "model.pt"),
-        ("ü.pt", "%C3%BC.pt"),
-    ],
-)
-def test_paths_are_relative_uris(record: GateRecord, path: str, uri: str) -> None:
-    moved = replace(record, candidate=replace(record.candidate, path=path))
-    (run,) = json.loads(render(moved, "sarif"))["runs"]
-    place = run["results"][0]["locations"][0]["physicalLocation"]
-    assert place["artifactLocation"]["uri"] == uri
-
-
 def test_a_waived_finding_is_suppressed(record: GateRecord) -> None:
     waived = replace(record, findings=(replace(record.findings[0], waived=True),))
     (run,) = json.loads(render(waived, "sarif"))["runs"]
