@@ -32,6 +32,7 @@ def walk_all(
     *,
     start: int = 0,
     end: int | None = None,
+    origin: int = 0,
     certain: bool = True,
     most: int = _MOST_PICKLES,
     script: bool = False,
@@ -39,7 +40,8 @@ def walk_all(
 ) -> list[Walk]:
     """Walk pickle after pickle; where it may be no pickle at all, only what executes counts.
 
-    Gives those that were walked to their end.
+    Offsets are told from `origin`: the first byte of the file, or of the member. Gives those that
+    were walked to their end.
     """
     done: list[Walk] = []
     if not certain:
@@ -47,7 +49,7 @@ def walk_all(
         if stream.read(1) not in BEGINNINGS:
             return done
     here = f"member {member!r}" if member else "the pickle"
-    begin, end = start, stream.seek(0, 2) if end is None else end
+    end = stream.seek(0, 2) if end is None else end
     for count in range(most):
         if start >= end:
             return done
@@ -66,7 +68,7 @@ def walk_all(
             # What holds arrays of objects by its kind is never accepted, and need be no attack.
             kept = objects or any(found.name in JOBLIB for found in walked.globals)
             _judge(
-                stream, walked, seen, rule, member, start=start, begin=begin, script=script,
+                stream, walked, seen, rule, member, start=start, origin=origin, script=script,
                 objects=kept,
             )  # fmt: skip
         if walked.broken:
@@ -84,14 +86,14 @@ def _runs(walked: Walk) -> bool:
 
 def _judge(
     stream: BinaryIO, walked: Walk, seen: Seen, rule: str, member: str, *,
-    start: int, begin: int, script: bool, objects: bool,
+    start: int, origin: int, script: bool, objects: bool,
 ) -> None:  # fmt: skip
-    """Turn what one pickle would do into findings, with offsets from the member's beginning."""
+    """Turn what one pickle would do into findings, with offsets from `origin`."""
     before = len(seen.findings)
     for suspicion in suspicions(walked, objects=objects):
         if not (script and suspicion.name.startswith(_SCRIPT)):
             message = f"the pickle {suspicion.how} {suspicion.name}"
-            seen.add(rule, "critical", message, member, start - begin + suspicion.offset)
+            seen.add(rule, "critical", message, member, start - origin + suspicion.offset)
     if not script:
         read = not member or member.casefold().endswith("data.pkl")
         for name in foreign_classes(walked):
