@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import warnings
 from typing import BinaryIO
 
@@ -22,6 +23,8 @@ from gatekeeper.candidate.seen import Seen
 
 MOST_PICKLE = 64 << 20  # bytes of one pickle that must be held in memory
 _MOST_PICKLES = 1000
+_MOST_GUESSED = 50_000  # opcodes without a name, in a member that need not be a pickle
+_VERSION = re.compile(rb"\x80[\x00-\x05](?!\x80)")  # how pickles begin, and few numbers do
 _SCRIPT = ("__torch__.", "torch.jit._pickle.")
 
 
@@ -44,19 +47,23 @@ def walk_all(
     were walked to their end.
     """
     done: list[Walk] = []
+    guessed = False
     if not certain:
         stream.seek(start)
-        if stream.read(1) not in BEGINNINGS:
+        head = stream.read(3)
+        if head[:1] not in BEGINNINGS:
             return done
+        guessed = bool(member) and not _VERSION.match(head)
     here = f"member {member!r}" if member else "the pickle"
     end = stream.seek(0, 2) if end is None else end
     for count in range(most):
         if start >= end:
             return done
-        stream.seek(start)
-        walked = walk(stream, seen.opcodes_left, end)
-        seen.opcodes_left -= walked.opcodes
-        if walked.too_long:
+        walked = _walked(stream, seen, start, end, guessed=guessed)
+        # Numbers that chance wrote meet a bound without a name. So does a payload behind padding,
+        # but no loader unpickles a storage. That they use up the look at all members is refused.
+        chance = guessed and seen.opcodes_left > 0 and not looks_like_names(walked)
+        if walked.too_long and not chance:
             seen.refuse(f"{here} is {walked.broken}")
         # What follows the last pickle of a file need not be one.
         if count and walked.broken and not walked.globals and most != PICKLES:
@@ -78,6 +85,18 @@ def walk_all(
     if certain and most == _MOST_PICKLES and start < end:
         seen.refuse(f"{here} is followed by more than {_MOST_PICKLES:,} others")
     return done
+
+
+def _walked(stream: BinaryIO, seen: Seen, start: int, end: int, *, guessed: bool) -> Walk:
+    """Walk one pickle; where it is a guess, only as far as most are, unless a name was met."""
+    stream.seek(start)
+    most = min(seen.opcodes_left, _MOST_GUESSED) if guessed else seen.opcodes_left
+    walked = walk(stream, most, end)
+    if walked.opcodes == most < seen.opcodes_left and looks_like_names(walked):
+        stream.seek(start)
+        walked = walk(stream, seen.opcodes_left, end)
+    seen.opcodes_left -= walked.opcodes
+    return walked
 
 
 def _runs(walked: Walk) -> bool:
