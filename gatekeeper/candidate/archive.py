@@ -40,7 +40,16 @@ class Archive:
 
 
 class ArchiveError(Exception):
-    """The archive cannot be read at all."""
+    """The archive cannot be read at all; `hint` says what to do."""
+
+    def __init__(
+        self,
+        message: str,
+        hint: str = "Fetch the file again, or ask its maker to save it again.",
+    ) -> None:
+        """Keep what is wrong, and what to do."""
+        super().__init__(message)
+        self.hint = hint
 
 
 def has_end_record(stream: BinaryIO) -> bool:
@@ -165,9 +174,14 @@ def _check_sizes(infos: list[zipfile.ZipInfo], size: int) -> None:
         message = "the members of the archive overlap"
         raise ArchiveError(message)
     inflated = sum(info.file_size for info in infos)
-    if inflated > _MOST_GROWTH * size + _FREE_GROWTH:
+    if inflated > most_inflated(size):
         message = f"the archive would inflate to {inflated:,} bytes from {size:,}: a zip bomb?"
-        raise ArchiveError(message)
+        raise ArchiveError(message, "If you trust it, save it again without compression.")
+
+
+def most_inflated(size: int) -> int:
+    """Bound the bytes that all members of an archive of `size` bytes may inflate to."""
+    return _MOST_GROWTH * size + _FREE_GROWTH
 
 
 def _member(

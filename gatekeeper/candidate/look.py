@@ -6,24 +6,17 @@ import io
 import mmap
 from typing import BinaryIO
 
-from gatekeeper.candidate import npy, safetensors_file
+from gatekeeper.candidate import safetensors_file
 from gatekeeper.candidate.allowed import JOBLIB
-from gatekeeper.candidate.archive import (
-    Archive,
-    ArchiveError,
-    Member,
-    content,
-    is_whole,
-    read_archive,
-)
+from gatekeeper.candidate.arrays import look_at_array
 from gatekeeper.candidate.graph import hostile, outline
 from gatekeeper.candidate.joblib_file import spelled_out
 from gatekeeper.candidate.kinds import UNREADABLE, kind_of
 from gatekeeper.candidate.legacy import PICKLES, end_of_storages
-from gatekeeper.candidate.salvage import salvaged
+from gatekeeper.candidate.members import look_at_archive
 from gatekeeper.candidate.seen import Seen
-from gatekeeper.candidate.standins import DTYPES, MalformedError, UnsupportedError
-from gatekeeper.candidate.walks import MOST_PICKLE, walk_all
+from gatekeeper.candidate.standins import MalformedError, UnsupportedError
+from gatekeeper.candidate.walks import walk_all
 
 _SMALL = 1 << 20  # bytes
 _LAYERED = ("torch-zip", "torch-legacy")  # whole networks of known layers are read from these
@@ -34,7 +27,7 @@ def look(stream: BinaryIO, seen: Seen) -> str:
     stream = _at_hand(stream)
     kind = kind_of(stream)
     if kind == "zip":
-        kind = _look_at_archive(stream, seen)
+        kind = look_at_archive(stream, seen)
         stream.seek(0)
         if stream.read(2) != b"PK":
             walk_all(stream, seen, certain=False)
@@ -46,7 +39,7 @@ def look(stream: BinaryIO, seen: Seen) -> str:
             kind = "joblib"
             _look_at_joblib(stream, seen)
     elif kind == "npy":
-        _look_at_array(stream, seen)
+        look_at_array(stream, seen)
     else:
         # A plain pickle hides under any name, and protocol 0 has no magic.
         walk_all(stream, seen, certain=False)
@@ -107,29 +100,6 @@ def _look_at_header(stream: BinaryIO, seen: Seen) -> None:
         seen.refuse(f"the safetensors file is malformed: {error}")
 
 
-def _look_at_array(
-    stream: BinaryIO, seen: Seen, member: Member | None = None, *, start: int = 0,
-    end: int | None = None,
-) -> None:  # fmt: skip
-    """Walk what follows a numpy array's header: objects are pickled there."""
-    size = stream.seek(0, 2) if member is None else member.size
-    name = member.name if member is not None else ""
-    stream.seek(start)
-    where = f"member {name!r}" if name else "the array"
-    objects = False
-    try:
-        header = npy.read_header(stream.read(npy.MOST_HEADER + 12))
-        place = header.start
-        held = size - place
-        if held != header.elements * DTYPES[header.dtype][1]:
-            message = f"{where} has {held:,} bytes of numbers, its header says {header.elements:,}"
-            seen.add("malformed-tensor", "critical", f"{message} numbers", name, None)
-    except npy.NpyError as error:
-        seen.refuse(f"{where} cannot be read: {error}", UNREADABLE["npy"][1])
-        place, objects = error.start, error.objects
-    walk_all(stream, seen, name, start=start + place, end=end, certain=objects, objects=objects)
-
-
 def _look_at_graph(stream: BinaryIO, seen: Seen) -> None:
     try:
         why = outline.read(_mapped(stream))[2]
@@ -150,77 +120,3 @@ def _mapped(stream: BinaryIO) -> memoryview:
     except io.UnsupportedOperation:  # it lies in memory already
         stream.seek(0)
         return memoryview(stream.read())
-
-
-def _look_at_archive(stream: BinaryIO, seen: Seen) -> str:
-    try:
-        archive = read_archive(stream)
-    except ArchiveError as error:
-        seen.refuse(str(error), "Fetch the file again, or ask its maker to save it again.")
-        _look_at_salvage(stream, seen)
-        return "torch-zip"
-    seen.members = len(archive.members)
-    for message in archive.hostile:
-        seen.add("archive-structure", "high", message, "", None)
-    if archive.odd:
-        seen.refuse(f"the archive is not what torch writes: {archive.odd[0]}")
-    kind = _archive_kind(archive)
-    # Torch finds a member whatever the case of its letters.
-    named = [(member, member.name.casefold().rpartition("/")[2]) for member in archive.members]
-    roots = [member.name for member, leaf in named if leaf == "data.pkl"]
-    if kind == "torch-zip" and len(roots) > 1:
-        seen.refuse(f"the archive has more than one data.pkl: {roots[0]!r}, {roots[1]!r}")
-    for member, leaf in named:
-        certain = leaf.endswith((".pkl", ".pickle"))
-        _look_at_member(stream, member, seen, certain=certain, script=kind == "torchscript")
-        if not is_whole(stream, member):
-            seen.refuse(f"member {member.name!r} is damaged: its size or checksum does not fit")
-    if archive.odd and not seen.findings:
-        # What its directory does not lead to may be what another reader finds.
-        _look_at_salvage(stream, seen)
-    return kind
-
-
-def _look_at_salvage(stream: BinaryIO, seen: Seen) -> None:
-    for member in salvaged(stream):
-        _look_at_member(stream, member, seen, certain=False)
-
-
-def _archive_kind(archive: Archive) -> str:
-    names = [member.name.casefold() for member in archive.members]
-    leaves = {name.rsplit("/", 1)[-1] for name in names}
-    paths = {name.split("/", 1)[-1] for name in names}
-    if "constants.pkl" in leaves and any(path.startswith("code/") for path in paths):
-        return "torchscript"
-    if "archive_format" in leaves or "serialized_exported_program.json" in leaves:
-        return "pt2"
-    if {"metadata.json", "config.json"} <= leaves:
-        return "keras"
-    if archive.members and all(name.endswith(".npy") for name in leaves):
-        return "npz"
-    return "torch-zip" if "data.pkl" in leaves else "zip"
-
-
-def _look_at_member(
-    stream: BinaryIO, member: Member, seen: Seen, *, certain: bool, script: bool = False
-) -> None:
-    """Walk a member whatever it is called: what is no pickle ends after a few bytes."""
-    name, start, end = member.name, member.start, member.start + member.stored
-    if member.deflated:
-        if certain and member.size > MOST_PICKLE:
-            seen.refuse(f"member {name!r} has {member.size:,} bytes, too many to walk")
-        data = _inflated(stream, member, seen)
-        stream, start, end = io.BytesIO(data), 0, len(data)
-    stream.seek(start)
-    if name.endswith(".npy") or stream.read(len(npy.MAGIC)) == npy.MAGIC:
-        _look_at_array(stream, seen, member, start=start, end=end)
-    else:
-        walk_all(stream, seen, name, start=start, end=end, certain=certain, script=script)
-
-
-def _inflated(stream: BinaryIO, member: Member, seen: Seen) -> bytes:
-    try:
-        return content(stream, member, min(member.size, MOST_PICKLE))
-    except ArchiveError as error:
-        seen.refuse(str(error))
-        return b""

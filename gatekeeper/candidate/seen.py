@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+from gatekeeper.candidate.archive import MOST_MEMBERS, Member
 from gatekeeper.candidate.pickles import MOST_OPCODES
 from gatekeeper.records import Finding
 
@@ -24,6 +25,16 @@ class Seen:
         self.foreign: list[str] = []  # classes that nothing here can read
         self.layers: list[str] = []  # classes of known layers, where torch reads them
         self.opcodes_left = MOST_OPCODES
+        # For all archives of the file together, also those inside of others.
+        self.members_left = MOST_MEMBERS
+        self.inflated_left = 0  # bytes; how many depends on the file
+
+    def affords(self, members: Iterable[Member]) -> bool:
+        """Take one archive's members from what is left to look at; tell whether they fitted."""
+        sizes = [member.size for member in members]
+        self.members_left -= len(sizes)
+        self.inflated_left -= sum(sizes)
+        return min(self.members_left, self.inflated_left) >= 0
 
     def refuse(self, reason: str, hint: str = "Ask its maker to save it again.") -> None:
         """Say why the file cannot be accepted."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import warnings
 from typing import BinaryIO
 
@@ -22,6 +23,8 @@ from gatekeeper.candidate.seen import Seen
 
 MOST_PICKLE = 64 << 20  # bytes of one pickle that must be held in memory
 _MOST_PICKLES = 1000
+_MOST_GUESSED = 50_000  # opcodes without a name, in a member that need not be a pickle
+_VERSION = re.compile(rb"\x80[\x00-\x05](?!\x80)")  # how pickles begin, and few numbers do
 _SCRIPT = ("__torch__.", "torch.jit._pickle.")
 
 
@@ -32,6 +35,7 @@ def walk_all(
     *,
     start: int = 0,
     end: int | None = None,
+    origin: int = 0,
     certain: bool = True,
     most: int = _MOST_PICKLES,
     script: bool = False,
@@ -39,22 +43,27 @@ def walk_all(
 ) -> list[Walk]:
     """Walk pickle after pickle; where it may be no pickle at all, only what executes counts.
 
-    Gives those that were walked to their end.
+    Offsets are told from `origin`: the first byte of the file, or of the member. Gives those that
+    were walked to their end.
     """
     done: list[Walk] = []
+    guessed = False
     if not certain:
         stream.seek(start)
-        if stream.read(1) not in BEGINNINGS:
+        head = stream.read(3)
+        if head[:1] not in BEGINNINGS:
             return done
+        guessed = bool(member) and not _VERSION.match(head)
     here = f"member {member!r}" if member else "the pickle"
-    begin, end = start, stream.seek(0, 2) if end is None else end
+    end = stream.seek(0, 2) if end is None else end
     for count in range(most):
         if start >= end:
             return done
-        stream.seek(start)
-        walked = walk(stream, seen.opcodes_left, end)
-        seen.opcodes_left -= walked.opcodes
-        if walked.too_long:
+        walked = _walked(stream, seen, start, end, guessed=guessed)
+        # Numbers that chance wrote meet a bound without a name. So does a payload behind padding,
+        # but no loader unpickles a storage. That they use up the look at all members is refused.
+        chance = guessed and seen.opcodes_left > 0 and not looks_like_names(walked)
+        if walked.too_long and not chance:
             seen.refuse(f"{here} is {walked.broken}")
         # What follows the last pickle of a file need not be one.
         if count and walked.broken and not walked.globals and most != PICKLES:
@@ -68,7 +77,7 @@ def walk_all(
             # What holds arrays of objects by its kind is never accepted, and need be no attack.
             kept = objects or any(found.name in JOBLIB for found in walked.globals)
             _judge(
-                stream, walked, seen, rule, member, start=start, begin=begin, script=script,
+                stream, walked, seen, rule, member, start=start, origin=origin, script=script,
                 objects=kept,
             )  # fmt: skip
         if walked.broken:
@@ -80,20 +89,32 @@ def walk_all(
     return done
 
 
+def _walked(stream: BinaryIO, seen: Seen, start: int, end: int, *, guessed: bool) -> Walk:
+    """Walk one pickle; where it is a guess, only as far as most are, unless a name was met."""
+    stream.seek(start)
+    most = min(seen.opcodes_left, _MOST_GUESSED) if guessed else seen.opcodes_left
+    walked = walk(stream, most, end)
+    if walked.opcodes == most < seen.opcodes_left and looks_like_names(walked):
+        stream.seek(start)
+        walked = walk(stream, seen.opcodes_left, end)
+    seen.opcodes_left -= walked.opcodes
+    return walked
+
+
 def _runs(walked: Walk) -> bool:
     return (walked.executes or not walked.broken) and looks_like_names(walked)
 
 
 def _judge(
     stream: BinaryIO, walked: Walk, seen: Seen, rule: str, member: str, *,
-    start: int, begin: int, script: bool, objects: bool,
+    start: int, origin: int, script: bool, objects: bool,
 ) -> None:  # fmt: skip
-    """Turn what one pickle would do into findings, with offsets from the member's beginning."""
+    """Turn what one pickle would do into findings, with offsets from `origin`."""
     before = len(seen.findings)
     for suspicion in suspicions(walked, objects=objects):
         if not (script and suspicion.name.startswith(_SCRIPT)):
             message = f"the pickle {suspicion.how} {suspicion.name}"
-            seen.add(rule, "critical", message, member, start - begin + suspicion.offset)
+            seen.add(rule, "critical", message, member, start - origin + suspicion.offset)
     if not script:
         read = not member or member.casefold().endswith("data.pkl")
         for name in foreign_classes(walked):

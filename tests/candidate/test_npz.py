@@ -126,6 +126,44 @@ def test_no_header_hides_a_pickle(header: str, tmp_path: Path) -> None:
     assert blocked(inspected(zipped({"w.npy": PAYLOAD}), tmp_path, "model.npz"))
 
 
+def test_zeros_that_shrink_to_nothing_are_undecided(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "model.npz", w=np.zeros((3000, 3000), "f4"))
+    seen = inspect(tmp_path / "model.npz")
+    assert seen.findings == ()
+    assert "would inflate to" in seen.unreadable
+    assert "without compression" in seen.hint
+    objects = array("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }", PAYLOAD)
+    for name, content in {"o.npy": objects, "o.pkl": b"\x80\x02" + PAYLOAD}.items():
+        zeros = (tmp_path / "model.npz").read_bytes()
+        with zipfile.ZipFile(io.BytesIO(zeros)) as archive:
+            members = {"w.npy": archive.read("w.npy"), name: content}
+        bomb = zipped(members, compression=zipfile.ZIP_DEFLATED)
+        assert blocked(inspected(bomb, tmp_path, "bomb.npz"))
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_an_archive_that_is_odd_or_cut_off_tells_no_lies_of_its_arrays(
+    save: Any, tmp_path: Path
+) -> None:
+    save(tmp_path / "model.npz", a=np.arange(300.0), b=np.zeros((40, 500)))
+    content = (tmp_path / "model.npz").read_bytes()
+    for damaged in (content + b"tail", b"head" + content, content[:-30], content[:-300]):
+        seen = inspected(damaged, tmp_path, "damaged.npz")
+        assert (seen.findings, bool(seen.unreadable)) == ((), True)
+
+
+def test_an_array_of_objects_is_told_by_its_place_in_the_file_or_member(tmp_path: Path) -> None:
+    header = "{'descr': '|O', 'fortran_order': False, 'shape': (1,), }"
+    content = array(header, b"\x80\x02" + PAYLOAD)
+    for file in (
+        content,
+        zipped({"w.npy": content}),
+        zipped({"w.npy": content}, compression=zipfile.ZIP_DEFLATED),
+    ):
+        seen = inspected(file, tmp_path, "model")
+        assert [one.offset for one in seen.findings] == [content.index(PAYLOAD)]
+
+
 BAD = {
     "too short": (array(content=FOUR[:-1]), "15 bytes of numbers"),
     "too long": (array(content=FOUR + b"x"), "17 bytes of numbers"),

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from pathlib import Path
 
 import pytest
+import torch
 from forged import HARMLESS, PAYLOAD, blocked, checkpoint, inspected, stack_global, text
 from picklescan import scanner
 
@@ -114,6 +115,14 @@ def test_a_second_pickle_after_a_good_one_is_blocked(name: str, tmp_path: Path) 
         assert blocked(inspection) == {"code-execution"}
         assert inspection.findings[0].offset == len(good)
         assert "os.system" in inspection.findings[0].message
+
+
+def test_a_pickle_behind_a_legacy_file_is_told_by_its_place_in_the_file(tmp_path: Path) -> None:
+    out = io.BytesIO()
+    torch.save({"w": torch.zeros(3)}, out, _use_new_zipfile_serialization=False)
+    legacy = out.getvalue()
+    inspection = inspected(legacy + b"\x80\x02" + PAYLOAD, tmp_path)
+    assert [one.offset for one in inspection.findings] == [len(legacy) + 2]
 
 
 def test_strange_company_does_not_hide_a_payload(tmp_path: Path) -> None:
