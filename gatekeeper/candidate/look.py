@@ -9,6 +9,7 @@ from typing import BinaryIO
 from gatekeeper.candidate import safetensors_file
 from gatekeeper.candidate.allowed import JOBLIB
 from gatekeeper.candidate.arrays import look_at_array
+from gatekeeper.candidate.described import check_described
 from gatekeeper.candidate.graph import hostile, outline
 from gatekeeper.candidate.joblib_file import spelled_out
 from gatekeeper.candidate.kinds import UNREADABLE, kind_of
@@ -16,6 +17,7 @@ from gatekeeper.candidate.legacy import PICKLES, end_of_storages
 from gatekeeper.candidate.members import look_at_archive
 from gatekeeper.candidate.seen import Seen
 from gatekeeper.candidate.standins import MalformedError, UnsupportedError
+from gatekeeper.candidate.torchfile import check_legacy
 from gatekeeper.candidate.walks import walk_all
 
 _SMALL = 1 << 20  # bytes
@@ -50,7 +52,8 @@ def look(stream: BinaryIO, seen: Seen) -> str:
         elif kind == "onnx":
             _look_at_graph(stream, seen)
     strangers = seen.foreign + (seen.layers if kind not in _LAYERED else [])
-    if strangers and kind not in ("torchscript", "pt2"):
+    # Beside a finding, what is foreign is what was found.
+    if strangers and not seen.findings and kind not in ("torchscript", "pt2"):
         names = ", ".join(dict.fromkeys(strangers[:3]))
         reason, hint = UNREADABLE["whole-module"]
         seen.refuse(f"{reason} ({names})", hint)
@@ -80,6 +83,7 @@ def _look_at_legacy(stream: BinaryIO, seen: Seen) -> None:
         # Whoever loads from the same open file once more runs what stands there.
         seen.refuse(f"{left:,} bytes follow its last storage")
         walk_all(stream, seen, start=end, certain=False)
+    check_described(lambda: check_legacy(stream), seen)
 
 
 def _look_at_joblib(stream: BinaryIO, seen: Seen) -> None:
@@ -96,6 +100,8 @@ def _look_at_joblib(stream: BinaryIO, seen: Seen) -> None:
 def _look_at_header(stream: BinaryIO, seen: Seen) -> None:
     try:
         safetensors_file.check(stream)
+    except safetensors_file.UnreadTypeError as error:
+        seen.refuse(str(error), "Ask its maker for numbers of another type, such as F32.")
     except safetensors_file.SafetensorsError as error:
         seen.refuse(f"the safetensors file is malformed: {error}")
 

@@ -22,9 +22,11 @@ from gatekeeper.candidate.archive import (
     read_archive,
 )
 from gatekeeper.candidate.arrays import look_at_array_member
+from gatekeeper.candidate.described import check_described
 from gatekeeper.candidate.kinds import UNREADABLE, kind_of
 from gatekeeper.candidate.salvage import salvaged
 from gatekeeper.candidate.seen import Seen
+from gatekeeper.candidate.torchfile import check_zip
 from gatekeeper.candidate.walks import MOST_PICKLE, walk_all
 from gatekeeper.candidate.window import window
 
@@ -69,6 +71,9 @@ def look_at_archive(stream: BinaryIO, seen: Seen, path: str = "", depth: int = 0
     if archive.odd and not seen.findings:
         # What its directory does not lead to may be what another reader finds.
         _look_at_salvage(stream, seen, path)
+    if kind == "torch-zip":
+        root = next(member for member in archive.members if _leaf(member) == "data.pkl")
+        check_described(lambda: check_zip(stream, archive), seen, _path(path, root))
     return kind
 
 
@@ -76,7 +81,7 @@ def _look_at_members(
     stream: BinaryIO, archive: Archive, kind: str, seen: Seen, path: str, depth: int
 ) -> None:
     # Torch finds a member whatever the case of its letters.
-    named = [(member, member.name.casefold().rpartition("/")[2]) for member in archive.members]
+    named = [(member, _leaf(member)) for member in archive.members]
     roots = [member.name for member, leaf in named if leaf == "data.pkl"]
     if kind == "torch-zip" and len(roots) > 1:
         seen.refuse(f"the archive has more than one data.pkl: {roots[0]!r}, {roots[1]!r}")
@@ -96,6 +101,10 @@ def _look_at_salvage(stream: BinaryIO, seen: Seen, path: str) -> None:
             return
         # The file is refused already: no archive in it is worth its time.
         _look_at_member(stream, member, seen, path, _MOST_DEPTH, certain=False, exact=False)
+
+
+def _leaf(member: Member) -> str:
+    return member.name.casefold().rpartition("/")[2]
 
 
 def _path(path: str, member: Member) -> str:
