@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-_SECONDS = 6.0
+_SECONDS = 5.0
 _BYTES_PER_SECOND = 50 << 20
 
 

@@ -5,7 +5,7 @@ A child looks at files, or parses one, or lets onnxruntime answer to clean image
 What it may do: read the file whose descriptor it is sent (of small files that are only looked at,
 a few at once; onnxruntime the images, too), write the one that goes with it, send lines of JSON
 back; take 512 MiB beyond what it begins with and the file mapped twice (a parser three times); and
-6 seconds, which all children of one scan share, and one for each 50 MB of the file (`budget.py`).
+5 seconds, which all children of one scan share, and one for each 50 MB of the file (`budget.py`).
 
 What it may not: open any file or folder (Landlock, seccomp), reach any network (its own network
 namespace, seccomp, TCP also by Landlock), start a program, a process or a thread (seccomp), signal
