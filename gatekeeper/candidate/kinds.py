@@ -77,6 +77,19 @@ _MAGICS = (
 )
 
 
+# What one member of an archive may be packed by, apart from zip; two bytes of zlib are any text.
+_PACKERS = {"gzip": "gzip", "bz2": "bzip2", "xz": "xz", "zstd": "zstd", "lz4": "lz4", "7z": "7z"}
+_PACKED = tuple((magic, _PACKERS[kind]) for magic, kind in _MAGICS if kind in _PACKERS)
+
+
+def packer_of(head: bytes) -> str:
+    """Name what packed something that begins with these up to 512 bytes; "" for nothing known."""
+    for magic, packer in _PACKED:
+        if head.startswith(magic):
+            return packer
+    return "tar" if len(head) == 512 and (head[257:262] == b"ustar" or _is_tar(head)) else ""
+
+
 def kind_of(stream: BinaryIO) -> str:
     """Name the kind by the first bytes (and the last, for zip archives)."""
     size = stream.seek(0, 2)

@@ -23,7 +23,7 @@ from gatekeeper.candidate.archive import (
 )
 from gatekeeper.candidate.arrays import look_at_array_member
 from gatekeeper.candidate.described import check_described
-from gatekeeper.candidate.kinds import UNREADABLE, kind_of
+from gatekeeper.candidate.kinds import UNREADABLE, packer_of
 from gatekeeper.candidate.salvage import salvaged
 from gatekeeper.candidate.seen import Seen
 from gatekeeper.candidate.torchfile import check_zip
@@ -32,8 +32,6 @@ from gatekeeper.candidate.window import window
 
 _MOST_DEPTH = 3  # archives inside of each other, the file itself not counted
 _UNPACK = "Unpack it, and inspect what is in it."
-# What nothing here looks into, as `kind_of` names it by the first eight bytes.
-_PACKED = {"gzip": "gzip", "bz2": "bzip2", "xz": "xz", "zstd": "zstd", "lz4": "lz4", "7z": "7z"}
 _STORAGE = re.compile(r"(?:.*/)?data/[0-9]+", re.DOTALL)
 
 
@@ -151,7 +149,7 @@ def _look_at_member(
         if not is_storage or cut or has_end_record(inner):
             _look_at_inner(inner, seen, name, depth + 1, cut=cut)
             return
-    elif not is_storage and (packer := _packer(head)):
+    elif not is_storage and (packer := packer_of(head)):
         # A storage may begin like any of them by chance.
         seen.refuse(f"member {name!r} is an archive of its own ({packer})", _UNPACK)
     if member.name.endswith(".npy") or head.startswith(npy.MAGIC):
@@ -171,14 +169,6 @@ def _look_at_inner(stream: BinaryIO, seen: Seen, name: str, depth: int, *, cut: 
         seen.refuse(f"member {name!r} is a packed archive, too long to look into", _UNPACK)
     else:
         look_at_archive(stream, seen, name, depth)
-
-
-def _packer(head: bytes) -> str:
-    """Name what packed this, "" for nothing known."""
-    # Of more bytes, some could make it look like the header of a safetensors file.
-    if packer := _PACKED.get(kind_of(io.BytesIO(head[:8]))):
-        return packer
-    return "tar" if len(head) == 512 and kind_of(io.BytesIO(head)) == "tar" else ""
 
 
 def _inflated(stream: BinaryIO, member: Member, seen: Seen) -> bytes:
