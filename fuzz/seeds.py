@@ -39,15 +39,25 @@ def pickles() -> list[bytes]:
 
 
 def archives() -> list[bytes]:
-    """Stored and deflated checkpoints, and one with a tail."""
-    found = []
-    for compression in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        out = io.BytesIO()
-        with zipfile.ZipFile(out, "w", compression) as archive:
-            for name, content in (("data.pkl", STATE), ("data/0", FLOATS), ("version", b"3\n")):
-                archive.writestr(zipfile.ZipInfo(f"m/{name}"), content, compression)
-        found.append(out.getvalue())
-    return [*found, found[0] + b"tail"]
+    """Stored and deflated checkpoints, one with a tail, one in another, one of its own class."""
+    stored = _checkpoint(STATE, zipfile.ZIP_STORED)
+    rebuild = b"ctorch._utils\n_rebuild_tensor_v2\n"
+    of_type = b"ctorch._tensor\n_rebuild_from_type_v2\n(" + rebuild + b"ctorch\nTensor\n("
+    tagged = STATE.replace(rebuild + b"(", of_type).replace(b"tRs.", b"t}tRs.")
+    return [
+        stored, _checkpoint(STATE, zipfile.ZIP_DEFLATED), stored + b"tail",
+        _checkpoint(STATE, zipfile.ZIP_STORED, inner=stored),
+        _checkpoint(tagged, zipfile.ZIP_STORED),
+    ]  # fmt: skip
+
+
+def _checkpoint(pickled: bytes, compression: int, **more: bytes) -> bytes:
+    members = {"data.pkl": pickled, "data/0": FLOATS, "version": b"3\n", **more}
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", compression) as archive:
+        for name, content in members.items():
+            archive.writestr(zipfile.ZipInfo(f"m/{name}"), content, compression)
+    return out.getvalue()
 
 
 def legacy() -> list[bytes]:
