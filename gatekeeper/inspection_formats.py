@@ -76,8 +76,8 @@ def _lines(file: Inspected) -> Iterator[str]:
 def _unnamed(trouble: str, path: str) -> str:
     """Leave out the path, which stands before it on the line."""
     for verb in ("open", "read"):
-        if trouble.startswith(f"cannot {verb} {path}: "):
-            return trouble.replace(path, "it", 1)
+        if trouble.startswith(before := f"cannot {verb} {path}: "):
+            return f"cannot {verb} it: {trouble[len(before) :]}"
     return trouble.removeprefix(f"{path} ")
 
 

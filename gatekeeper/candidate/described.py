@@ -23,8 +23,9 @@ def check_described(read: Callable[[], None], seen: Seen, member: str = "") -> N
         read()
     except MalformedError as error:
         seen.add("malformed-tensor", "critical", str(error), member, None)
-    except UnsupportedError:
-        return  # nothing hostile; a scan says what it does not read
+    except UnsupportedError as error:
+        # What stands behind it was not checked.
+        seen.refuse(f"the gate does not read it: {error}")
     except (pickle.UnpicklingError, ArithmeticError, AttributeError, EOFError, LookupError,
             RecursionError, ValueError) as error:  # fmt: skip
         seen.refuse(f"what its pickle makes cannot be made ({type(error).__name__}: {error})")

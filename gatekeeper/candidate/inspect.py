@@ -13,22 +13,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, get_args
+from typing import Any, BinaryIO
 
 from gatekeeper.candidate import sources
+from gatekeeper.candidate.answers import Told, honest, kept
 from gatekeeper.candidate.budget import Budget
 from gatekeeper.candidate.duties import FILES_AT_ONCE, LOOK
 from gatekeeper.candidate.kinds import UNREADABLE
 from gatekeeper.candidate.quarantine import Quarantine
 from gatekeeper.candidate.refusals import QuarantineError
 from gatekeeper.errors import CandidateError, GatekeeperError, RunDirectoryError
-from gatekeeper.records import Artifact, Finding, Severity
-from gatekeeper.rules import RULES
+from gatekeeper.records import Artifact, Finding
 
 _MACHINE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOSPC}
-_SEVERITIES = get_args(Severity)
-_TOLD = ("rule_id", "severity", "message", "member", "offset")  # by a child, of a finding
-_LONGEST = 4000  # characters of a text that a child may tell
 _SMALL = 1 << 20  # bytes of a file that a child is shown with others
 
 
@@ -177,17 +174,18 @@ class Inspector:
                 raise shown
             found, protections = shown.found, shown.protections
             digest = sources.sha256(stream.fileno())  # while the child looks
-            honest = _honest(shown.answer())
-            if honest is None:
+            answer = honest(shown.answer())
+            if answer is None:
                 shown.close()  # nor are its next answers to be believed
                 message = "the quarantine's answer is damaged"
                 raise QuarantineError(message, protections=protections)
-            seen = honest
+            seen = answer
         except QuarantineError as error:
             protections = error.protections
             # A finding outranks the way in which the rest of the file ended the look.
-            kept = _kept(found)
-            seen = _Seen(kind="unreadable", findings=kept, unreadable=str(error), hint=error.hint)
+            seen = Told(
+                kind="unreadable", findings=kept(found), unreadable=str(error), hint=error.hint
+            )
         digest = digest or sources.sha256(stream.fileno())
         if not seen.unreadable and seen.kind in UNREADABLE:
             reason, hint = UNREADABLE[seen.kind]
@@ -201,55 +199,6 @@ class Inspector:
             members=seen.members,
             protections=protections,
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Seen:
-    """What the child says it saw."""
-
-    kind: str
-    findings: tuple[Finding, ...] = ()
-    unreadable: str = ""
-    hint: str = ""
-    members: int = 0
-
-
-def _honest(answer: dict[str, Any]) -> _Seen | None:
-    """Take nothing from a child's answer that an honest one could not say."""
-    try:
-        findings = tuple(map(_finding, answer["findings"]))
-        seen = _Seen(**{**answer, "findings": findings})
-    except (KeyError, TypeError):
-        return None
-    honest = all(map(_is_honest, findings)) and type(seen.members) is int
-    return seen if honest and all(map(_is_text, (seen.kind, seen.unreadable, seen.hint))) else None
-
-
-def _kept(found: list[Any]) -> tuple[Finding, ...]:
-    """Give what a child found before it ended; nothing where it is not what an honest one tells."""
-    try:
-        findings = tuple(map(_finding, found))
-    except (KeyError, TypeError):
-        return ()
-    return findings if all(map(_is_honest, findings)) else ()
-
-
-def _finding(told: Any) -> Finding:
-    return Finding(screen="inspect", **{name: told[name] for name in _TOLD})
-
-
-def _is_honest(finding: Finding) -> bool:
-    return (
-        finding.rule_id in RULES
-        and finding.severity in _SEVERITIES
-        and _is_text(finding.message)
-        and _is_text(finding.member)
-        and type(finding.offset) in (int, type(None))
-    )
-
-
-def _is_text(text: object) -> bool:
-    return isinstance(text, str) and len(text) <= _LONGEST
 
 
 def inspect(path: Path, *, accept_weak: bool = False) -> Inspection:

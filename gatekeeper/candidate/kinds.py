@@ -77,9 +77,13 @@ _MAGICS = (
 )
 
 
-# What one member of an archive may be packed by, apart from zip; two bytes of zlib are any text.
+# What one member of an archive may be packed by, apart from zip; `x^` is any text, and no zlib.
 _PACKERS = {"gzip": "gzip", "bz2": "bzip2", "xz": "xz", "zstd": "zstd", "lz4": "lz4", "7z": "7z"}
-_PACKED = tuple((magic, _PACKERS[kind]) for magic, kind in _MAGICS if kind in _PACKERS)
+_PACKED = (
+    *((magic, _PACKERS[kind]) for magic, kind in _MAGICS if kind in _PACKERS),
+    (b"\x78\x9c", "zlib"), (b"\x78\xda", "zlib"), (b"\x78\x01", "zlib"),
+    (b"Rar!\x1a\x07", "RAR"),
+)  # fmt: skip
 
 
 def packer_of(head: bytes) -> str:

@@ -26,7 +26,7 @@ from gatekeeper.candidate.machine_values import (
     set_up,
     value_of,
 )
-from gatekeeper.candidate.makers import FROM_TYPE, asked_for, is_honest_type
+from gatekeeper.candidate.makers import FROM_TYPE, asked_for, is_honest_type, steps_of
 from gatekeeper.candidate.numpy_calls import (
     Dtype,
     OddCallError,
@@ -37,6 +37,7 @@ from gatekeeper.candidate.partials import PARTIAL, Partial, Settings, bound
 
 _MOST_STACK = 200_000
 _MOST_GLOBALS = 10_000
+_MOST_EARLIER = 1 << 20  # things that were kept by pickles before this one
 _MOST_ASKED = 1 << 28  # bytes or items that a call may make out of nothing
 _LONGEST_TEXT, _LONGEST_TUPLE = 1000, 64
 _EXECUTING = frozenset({"REDUCE", "OBJ", "INST", "NEWOBJ", "NEWOBJ_EX", "BUILD"})
@@ -102,8 +103,8 @@ class Machine:
 
     def _put(self, _: pickletools.OpcodeInfo, argument: object, position: int) -> None:
         index = cast(int, argument)
-        # Nobody numbers what it keeps beyond its own bytes; unpicklers make room up to there.
-        if index > position and not self.excess:
+        # Unpicklers make room up to there; savers count on from pickle to pickle.
+        if index > position + _MOST_EARLIER and not self.excess:
             self.excess = f"keeps something as number {index:,}"
         self.memo[index] = self.stack[-1]
 
@@ -256,7 +257,8 @@ class Machine:
         if is_known_module(maker.name) and words != ():
             maker.uses.add("misused")  # a layer is made empty, then given its state
         # Its attributes were chosen by the pickle already.
-        return Made(maker, complete=maker.name.endswith("_rebuild_parameter_with_state"))
+        complete = maker.name.endswith(("_rebuild_parameter_with_state", FROM_TYPE))
+        return Made(maker, complete=complete, steps=steps_of(maker.name, words))
 
     def _generic(self, opcode: pickletools.OpcodeInfo, _: object, __: int) -> None:
         if pickletools.stackslice in opcode.stack_before:

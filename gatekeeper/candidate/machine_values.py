@@ -40,6 +40,7 @@ class Made:
 
     maker: Global
     complete: bool = False
+    steps: int = 0  # that a range goes through for whoever asks for them all
 
 
 @dataclass(eq=False, slots=True)

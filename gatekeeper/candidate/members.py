@@ -149,6 +149,9 @@ def _look_at_member(
         if not is_storage or cut or has_end_record(inner):
             _look_at_inner(inner, seen, name, depth + 1, cut=cut)
             return
+    elif not is_storage and has_end_record(window(stream, start, end)):
+        # What stands before an archive hides it from nobody who reads from its end.
+        _look_at_inner(window(stream, start, end), seen, name, depth + 1, cut=False)
     elif not is_storage and (packer := packer_of(head)):
         # A storage may begin like any of them by chance.
         seen.refuse(f"member {name!r} is an archive of its own ({packer})", _UNPACK)
@@ -157,8 +160,9 @@ def _look_at_member(
         look_at_array_member(stream, seen, name, start, end, size=size)
     else:
         walk_all(
-            stream, seen, name, start=start, end=end, origin=start, certain=certain, script=script
-        )
+            stream, seen, name, start=start, end=end, origin=start, certain=certain,
+            numbers=is_storage, script=script,
+        )  # fmt: skip
 
 
 def _look_at_inner(stream: BinaryIO, seen: Seen, name: str, depth: int, *, cut: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -68,6 +69,20 @@ class TensorView(_Fixed):
         return total
 
 
+class Maker(_Fixed):
+    """Takes the place of a function that makes tensors; it is called, and stays what it is."""
+
+    __slots__ = ("make",)
+
+    def __init__(self, make: Callable[..., object]) -> None:
+        """Take the function of ours."""
+        self.make = make
+
+    def __call__(self, *words: object) -> object:
+        """Make what it makes."""
+        return self.make(*words)
+
+
 class Inert:
     """Takes the place of everything that is allowed and not needed."""
 
@@ -76,6 +91,10 @@ class Inert:
 
     def __setstate__(self, _: object) -> None:
         """Accept any state."""
+
+    def __iter__(self) -> Iterator[object]:
+        """Hold nothing, for whoever makes a list of it."""
+        return iter(())
 
 
 class Name(str):

@@ -19,16 +19,9 @@ _MOST_PICKLE = 64 << 20
 def read_zip(stream: BinaryIO, mapped: mmap.mmap) -> tuple[Any, bool]:
     """Read a zip checkpoint; gives the object and whether its numbers are big-endian."""
     archive = read_archive(stream)
-    loaded, storages, prefix = _described(stream, archive)
-    by_name = {member.name: member for member in archive.members}
-    for storage in storages.values():
-        member = by_name.get(f"{prefix}data/{storage.key}")
-        if member is None:
-            message = f"storage {storage.key!r} is missing from the archive"
-            raise UnsupportedError(message)
-        _check_size(member, storage)
+    loaded, storages, order = _described(stream, archive)
+    for storage, member in storages:
         storage.data = member_bytes(stream, mapped, member)
-    order = by_name.get(f"{prefix}byteorder")
     return loaded, order is not None and content(stream, order, 16) == b"big"
 
 
@@ -39,26 +32,38 @@ def check_zip(stream: BinaryIO, archive: Archive) -> None:
         MalformedError: one does not fit its storage, or a storage its member.
         UnsupportedError: the gate does not read such a file.
     """
-    _, storages, prefix = _described(stream, archive)
-    by_name = {member.name: member for member in archive.members}
-    for storage in storages.values():
-        if (member := by_name.get(f"{prefix}data/{storage.key}")) is not None:
-            _check_size(member, storage)
+    _described(stream, archive)
 
 
-def _described(stream: BinaryIO, archive: Archive) -> tuple[Any, dict[str, Storage], str]:
-    """Give what `data.pkl` holds, the storages it names, and the folder that they stand in."""
-    by_name = {member.name: member for member in archive.members}
-    # As torch does: the first member tells the folder that all others stand in.
-    folder = archive.members[0].name.partition("/")[0] if archive.members else ""
-    root = next((n for n in ("data.pkl", f"{folder}/data.pkl") if n in by_name), None)
-    if root is None:
-        message = "the archive has no data.pkl"
+def _described(
+    stream: BinaryIO, archive: Archive
+) -> tuple[Any, list[tuple[Storage, Member]], Member | None]:
+    """Give what `data.pkl` holds, each storage with its member, and the member of byte order."""
+    # As torch does: it does not tell large letters from small ones.
+    by_name = {member.name.casefold(): member for member in archive.members}
+    # As torch does, too: the first member tells the folder that all others stand in.
+    folder = archive.members[0].name.casefold().partition("/")[0] if archive.members else ""
+    prefix = next((p for p in ("", f"{folder}/") if f"{p}data.pkl" in by_name), None)
+    if prefix is None:
+        message = "the archive has no data.pkl where torch looks for it"
         raise UnsupportedError(message)
+    root = by_name[f"{prefix}data.pkl"]
+    if root.size > _MOST_PICKLE:
+        message = f"its data.pkl has {root.size:,} bytes, more than {_MOST_PICKLE:,}"
+        raise UnsupportedError(message)
+    pickled = content(stream, root, _MOST_PICKLE)
+    _check_crc(root, pickled)
     storages: dict[str, Storage] = {}
-    pickled = content(stream, by_name[root], _MOST_PICKLE)
-    _check_crc(by_name[root], pickled)
-    return unpickled(io.BytesIO(pickled), storages), storages, root[: -len("data.pkl")]
+    loaded = unpickled(io.BytesIO(pickled), storages)
+    held = []
+    for storage in storages.values():
+        member = by_name.get(f"{prefix}data/{storage.key}".casefold())
+        if member is None:
+            message = f"storage {storage.key!r} is missing from the archive"
+            raise UnsupportedError(message)
+        _check_size(member, storage)
+        held.append((storage, member))
+    return loaded, held, by_name.get(f"{prefix}byteorder")
 
 
 def _check_size(member: Member, storage: Storage) -> None:

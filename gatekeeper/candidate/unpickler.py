@@ -20,6 +20,7 @@ from gatekeeper.candidate.standins import (
     STORAGES,
     Bound,
     Inert,
+    Maker,
     MalformedError,
     Name,
     Part,
@@ -59,6 +60,17 @@ _WRAPPERS = frozenset(
         "torch.nn.parameter.Buffer",
     }
 )
+# What a tensor is made of: an attribute of such a name would change it.
+OF_TENSORS = frozenset(
+    {"H", "T", "data", "device", "dtype", "grad", "grad_dtype", "grad_fn", "imag", "itemsize",
+     "layout", "mH", "mT", "name", "names", "nbytes", "ndim", "output_nr", "real",
+     "requires_grad", "retains_grad", "shape", "volatile", "_backward_hooks", "_base", "_cdata",
+     "_grad", "_grad_fn", "_has_grad_dtype_override", "_has_symbolic_sizes_strides",
+     "_post_accumulate_grad_hooks", "_python_dispatch", "_version"}
+    | {f"is_{what}" for what in (
+        "cpu", "cuda", "ipu", "leaf", "maia", "meta", "mkldnn", "mps", "mtia", "nested",
+        "quantized", "sparse", "sparse_csr", "vulkan", "xla", "xpu")}
+)  # fmt: skip
 
 
 class _Unpickler(pickle.Unpickler):
@@ -68,6 +80,7 @@ class _Unpickler(pickle.Unpickler):
         super().__init__(stream, encoding="latin-1")
         self.storages = storages
         self.classes: dict[str, type[Part]] = {}
+        self.containers: dict[str, Any] = {}
 
     def find_class(self, module: str, name: str) -> Any:
         full = f"{module}.{name}".replace("__builtin__.", "builtins.")
@@ -84,15 +97,19 @@ class _Unpickler(pickle.Unpickler):
             message = f"{_UNREAD[full]} are not supported"
             raise UnsupportedError(message)
         if full in _CONTAINERS:
-            return _CONTAINERS[full]
+            # A class of this pickle's own: nothing that it does to it outlives the file.
+            if full not in self.containers:
+                base = _CONTAINERS[full]
+                self.containers[full] = type(base.__name__, (base,), {})
+            return self.containers[full]
         if full in ("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor"):
-            return _tensor
+            return Maker(_tensor)
         if full == "torch._utils._rebuild_tensor_v3":
-            return _tensor_v3
+            return Maker(_tensor_v3)
         if full in _WRAPPERS:
-            return _first
+            return Maker(_first)
         if full == FROM_TYPE:
-            return _of_type
+            return Maker(_of_type)
         if module in ("torch", "torch.cuda", "torch.storage"):
             return Name(name)
         return Inert
@@ -161,16 +178,24 @@ def _is_part(value: Any) -> bool:
 
 
 def _first(data: Any = None, _grad: Any = None, _hooks: Any = None, state: Any = None) -> Any:
-    parts = state if isinstance(state, tuple) else (state,)
-    if any(isinstance(part, Mapping) and "data" in part for part in parts):
-        message = "a parameter whose state replaces its numbers"
+    """Give the tensor that a parameter is around, which nothing else may stand for."""
+    if data is not None and not isinstance(data, TensorView):
+        message = f"a parameter around {type(data).__name__}"
         raise MalformedError(message)
-    return data
+    for part in state if isinstance(state, tuple) else (state,):
+        if part is not None and not isinstance(part, Mapping):
+            message = f"a tensor whose state is a {type(part).__name__}"
+            raise MalformedError(message)
+        for name in part or ():
+            if not isinstance(name, str) or name.startswith("__") or name in OF_TENSORS:
+                message = f"a tensor whose state replaces its {repr(name)}"
+                raise MalformedError(message)
+    return Inert() if data is None else data
 
 
 def _of_type(rebuild: Any, _kind: Any, words: Any, state: Any = None) -> Any:
     """Give a tensor of its own class or with attributes, which the state holds."""
-    if rebuild not in (_tensor, _tensor_v3, _first) or not isinstance(words, tuple):
+    if not isinstance(rebuild, Maker) or rebuild.make is _of_type or not isinstance(words, tuple):
         message = "a tensor that nothing of torch's own rebuilds"
         raise MalformedError(message)
     return _first(rebuild(*words), state=state)

@@ -23,7 +23,7 @@ from gatekeeper.candidate.seen import Seen
 
 MOST_PICKLE = 64 << 20  # bytes of one pickle that must be held in memory
 _MOST_PICKLES = 1000
-_MOST_GUESSED = 50_000  # opcodes without a name, in a member that need not be a pickle
+_MOST_GUESSED = 5000  # opcodes without a name, in the numbers of a tensor
 _VERSION = re.compile(rb"\x80[\x00-\x05](?!\x80)")  # how pickles begin, and few numbers do
 _SCRIPT = ("__torch__.", "torch.jit._pickle.")
 
@@ -37,14 +37,15 @@ def walk_all(
     end: int | None = None,
     origin: int = 0,
     certain: bool = True,
+    numbers: bool = False,
     most: int = _MOST_PICKLES,
     script: bool = False,
     objects: bool = False,
 ) -> list[Walk]:
     """Walk pickle after pickle; where it may be no pickle at all, only what executes counts.
 
-    Offsets are told from `origin`: the first byte of the file, or of the member. Gives those that
-    were walked to their end.
+    Offsets are told from `origin`: the first byte of the file, or of the member. What holds the
+    `numbers` of a tensor may look like anything. Gives those that were walked to their end.
     """
     done: list[Walk] = []
     guessed = False
@@ -53,7 +54,7 @@ def walk_all(
         head = stream.read(3)
         if head[:1] not in BEGINNINGS:
             return done
-        guessed = bool(member) and not _VERSION.match(head)
+        guessed = numbers and not _VERSION.match(head)
     here = f"member {member!r}" if member else "the pickle"
     end = stream.seek(0, 2) if end is None else end
     for count in range(most):
@@ -61,7 +62,7 @@ def walk_all(
             return done
         walked = _walked(stream, seen, start, end, guessed=guessed)
         # Numbers that chance wrote meet a bound without a name. So does a payload behind padding,
-        # but no loader unpickles a storage. That they use up the look at all members is refused.
+        # but torch never unpickles a storage. That they use up the look at all members is refused.
         chance = guessed and seen.opcodes_left > 0 and not looks_like_names(walked)
         if walked.too_long and not chance:
             seen.refuse(f"{here} is {walked.broken}")
@@ -84,7 +85,7 @@ def walk_all(
             return done
         done.append(walked)
         start = walked.end
-    if certain and most == _MOST_PICKLES and start < end:
+    if not guessed and most == _MOST_PICKLES and start < end:
         seen.refuse(f"{here} is followed by more than {_MOST_PICKLES:,} others")
     return done
 

@@ -47,6 +47,6 @@ def test_what_must_be_a_pickle_and_meets_a_bound_is_refused(tmp_path: Path) -> N
 
 def test_members_that_use_up_the_look_are_refused(tmp_path: Path) -> None:
     # Else they would hide what stands behind them.
-    padding = {f"data/{number}": b"N0" * 30_000 for number in range(21)}
-    hidden = checkpoint(HARMLESS, **padding, **{"data/21": PAYLOAD})
+    padding = {f"data/{number}": b"N0" * 3000 for number in range(201)}
+    hidden = checkpoint(HARMLESS, **padding, **{"data/201": PAYLOAD})
     assert "longer than" in inspected(hidden, tmp_path).unreadable
