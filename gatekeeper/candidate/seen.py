@@ -13,7 +13,7 @@ _LONGEST = 2000  # characters of what is told of a file
 
 
 class Seen:
-    """What the look at one file gathers; `unreadable` keeps the first reason."""
+    """What the look at one file gathers; `unreadable` keeps the first reason to refuse."""
 
     def __init__(self, tell: Callable[[Finding], None] = lambda _: None) -> None:
         """Begin with nothing seen and the whole budget of opcodes; `tell` of findings at once."""

@@ -1,5 +1,7 @@
 """A restricted unpickler for what torch wrote: stand-ins for every name it knows, and no others.
 
+They are of one pickle alone, or cannot be written into: a child reads file after file.
+
 Each tensor's size, stride and offset are checked against its storage. Only in the quarantine child.
 """
 
