@@ -52,11 +52,11 @@ class ArchiveError(Exception):
         self.hint = hint
 
 
-def has_end_record(stream: BinaryIO) -> bool:
-    """Tell whether a zip's end record stands near the end of the file."""
-    size = stream.seek(0, 2)
-    stream.seek(max(0, size - 65_557))
-    return b"PK\x05\x06" in stream.read(65_557)
+def has_end_record(stream: BinaryIO, start: int = 0, end: int | None = None) -> bool:
+    """Tell whether a zip's end record stands near the end of the file, or of a part of it."""
+    end = stream.seek(0, 2) if end is None else end
+    stream.seek(max(start, end - 65_557))
+    return b"PK\x05\x06" in stream.read(min(65_557, end - start))
 
 
 def read_archive(stream: BinaryIO) -> Archive:

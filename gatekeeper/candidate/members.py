@@ -146,10 +146,10 @@ def _look_at_member(
         inner = window(stream, start, end)
         cut = member.deflated and member.size > MOST_PICKLE
         # The numbers of a storage may begin so by chance, but not end so as well.
-        if not is_storage or cut or has_end_record(inner):
+        if not is_storage or cut or has_end_record(stream, start, end):
             _look_at_inner(inner, seen, name, depth + 1, cut=cut)
             return
-    elif not is_storage and has_end_record(window(stream, start, end)):
+    elif not is_storage and has_end_record(stream, start, end):
         # What stands before an archive hides it from nobody who reads from its end.
         _look_at_inner(window(stream, start, end), seen, name, depth + 1, cut=False)
     elif not is_storage and (packer := packer_of(head)):

@@ -69,6 +69,15 @@ class TensorView(_Fixed):
         return total
 
 
+class Sealed(type):
+    """A class that stays what it is, whatever a pickle writes into it."""
+
+    def __setattr__(cls, name: str, value: object) -> None:
+        """Refuse."""
+        message = f"the pickle rewrites a {cls.__name__}"
+        raise MalformedError(message)
+
+
 class Maker(_Fixed):
     """Takes the place of a function that makes tensors; it is called, and stays what it is."""
 
@@ -83,7 +92,7 @@ class Maker(_Fixed):
         return self.make(*words)
 
 
-class Inert:
+class Inert(metaclass=Sealed):
     """Takes the place of everything that is allowed and not needed."""
 
     def __init__(self, *_: object, **__: object) -> None:

@@ -1,6 +1,6 @@
 """A restricted unpickler for what torch wrote: stand-ins for every name it knows, and no others.
 
-They are of one pickle alone, or cannot be written into: a child reads file after file.
+What they are cannot be written into, or is of one pickle alone: a child reads file after file.
 
 Each tensor's size, stride and offset are checked against its storage. Only in the quarantine child.
 """
@@ -26,6 +26,7 @@ from gatekeeper.candidate.standins import (
     MalformedError,
     Name,
     Part,
+    Sealed,
     Storage,
     TensorView,
     UnsupportedError,
@@ -36,17 +37,14 @@ _MOST_DIMENSIONS = 64
 
 
 _CONTAINERS: dict[str, Any] = {
-    "collections.OrderedDict": OrderedDict,
-    "collections.defaultdict": defaultdict,
-    "collections.Counter": Counter,
-    "collections.deque": deque,
-    "builtins.set": set,
-    "builtins.frozenset": frozenset,
-    "builtins.dict": dict,
-    "builtins.list": list,
-    "builtins.tuple": tuple,
-    "torch.Size": tuple,
-}
+    name: Sealed(kind.__name__, (kind,), {})
+    for name, kind in {
+        "collections.OrderedDict": OrderedDict, "collections.defaultdict": defaultdict,
+        "collections.Counter": Counter, "collections.deque": deque, "builtins.set": set,
+        "builtins.frozenset": frozenset, "builtins.dict": dict, "builtins.list": list,
+        "builtins.tuple": tuple, "torch.Size": tuple,
+    }.items()
+}  # fmt: skip
 
 
 _UNREAD = {
@@ -82,7 +80,6 @@ class _Unpickler(pickle.Unpickler):
         super().__init__(stream, encoding="latin-1")
         self.storages = storages
         self.classes: dict[str, type[Part]] = {}
-        self.containers: dict[str, Any] = {}
 
     def find_class(self, module: str, name: str) -> Any:
         full = f"{module}.{name}".replace("__builtin__.", "builtins.")
@@ -99,11 +96,7 @@ class _Unpickler(pickle.Unpickler):
             message = f"{_UNREAD[full]} are not supported"
             raise UnsupportedError(message)
         if full in _CONTAINERS:
-            # A class of this pickle's own: nothing that it does to it outlives the file.
-            if full not in self.containers:
-                base = _CONTAINERS[full]
-                self.containers[full] = type(base.__name__, (base,), {})
-            return self.containers[full]
+            return _CONTAINERS[full]
         if full in ("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor"):
             return Maker(_tensor)
         if full == "torch._utils._rebuild_tensor_v3":
