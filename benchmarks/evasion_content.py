@@ -152,6 +152,10 @@ _HIDDEN: dict[str, Content] = {
     "in a storage member": checkpoint(HARMLESS, **{"data/0": b"\x80\x02" + PAYLOAD}),
     "in a .txt member": checkpoint(HARMLESS, **{"note.txt": PAYLOAD}),
     "in a .json member": checkpoint(HARMLESS, **{"config.json": PAYLOAD}),
+    "behind padding in a .json member": checkpoint(
+        HARMLESS, **{"config.json": b"N0" * 26_000 + PAYLOAD}
+    ),
+    "in a checkpoint among the members": checkpoint(HARMLESS, **{"inner.pt": _BAD}),
     "in the fourth pickle of a legacy file": MAGIC + HARMLESS + b"\x80\x02" + PAYLOAD,
     "kept by a persistent id, then called": MAGIC
     + HARMLESS
@@ -262,6 +266,7 @@ CASES = [
     *_row(7, HANDLED, _wide),
     *_scans(7, UNDECIDED, {"work without end": _ENDLESS,
                            "memo of a gigabyte": checkpoint(b"\x80\x02}r\x00\x00\xf0\x03.")}),
+    *_row(8, BLOCK, _lies),
     *_scans(8, BLOCK, _lies),
     *_scans(7, UNDECIDED, {"60 MB of 8-bit floats, shown four times": _shown_four_times}),
     *_row(8, BLOCK, _arrays, "model.npz"),

@@ -150,7 +150,7 @@ def part_class(name: str) -> type[Part]:
     return type(name.rpartition(".")[2], (Part,), {"kind": name, "__slots__": ()})
 
 
-class Bound:
+class Bound(metaclass=Sealed):
     """Takes the place of a norm with some of its settings; nobody calls it."""
 
     def __init__(self, kind: Any) -> None:
