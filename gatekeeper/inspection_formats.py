@@ -126,9 +126,10 @@ def _results(file: Inspected) -> Iterator[dict[str, Any]]:
     lies = uri_of(file.path)  # a copy in another folder is another alert
     if file.trouble:
         # An alert of its own: without one, a file that nobody could read would look clean.
-        yield result(artifact, NOT_DECIDED, "error", file.trouble, lies)
+        yield result(artifact, NOT_DECIDED, "error", file.trouble, lies, lies)
     for finding in inspection.findings if inspection else ():
         where = f"{lies}:{finding.member}/{finding.offset}"
-        told = result(artifact, finding.rule_id, level_of(finding.severity), finding.message, where)
+        level = level_of(finding.severity)
+        told = result(artifact, finding.rule_id, level, finding.message, where, lies)
         at_byte(told, finding.offset)
         yield within(told, finding.member, "member") if finding.member else told

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Any
+from urllib.parse import quote
 
 from gatekeeper.foreign_text import visible
 from gatekeeper.records import Artifact, CandidateRecord, GateRecord, Severity
-from gatekeeper.report.file_uri import uri_of
 from gatekeeper.report.wording import SCREEN_LABELS
 from gatekeeper.rules import NOT_DECIDED, RULES, Rule
 
@@ -117,13 +118,18 @@ def _result(record: GateRecord, rule: str, level: str, message: str, where: str)
 
 
 def result(
-    file: Artifact | CandidateRecord, rule: str, level: str, message: str, where: str
-) -> dict[str, Any]:
-    """Give one result: what a rule says of a file, and where inside of it."""
+    file: Artifact | CandidateRecord, rule: str, level: str, message: str, where: str,
+    uri: str = "",
+) -> dict[str, Any]:  # fmt: skip
+    """Give one result: what a rule says of a file, where inside of it, and where the file lies.
+
+    Without `uri` only the name of a file outside of the working folder is told: a record is drawn
+    again elsewhere, years later, and must look the same.
+    """
     told = visible(message)
     what = f"{file.sha256}:{rule}:{visible(where)}:{told}"
     print_of = hashlib.sha256(what.encode())
-    location = {"artifactLocation": {"uri": uri_of(file.path)}, "region": dict(_REGION)}
+    location = {"artifactLocation": {"uri": uri or _uri(file.path)}, "region": dict(_REGION)}
     return {
         "ruleId": rule,
         "level": level,
@@ -146,6 +152,13 @@ def at_byte(result: dict[str, Any], offset: int | None) -> dict[str, Any]:
         result["message"]["text"] += f" (at byte {offset})"
         result["properties"] = {"byteOffset": offset}
     return result
+
+
+def _uri(path: str) -> str:
+    """A repo-relative uri; of a path from outside of the repository, only the name."""
+    pure = PurePath(path)
+    relative = pure.name if pure.is_absolute() or ".." in pure.parts else pure.as_posix()
+    return quote(relative.encode("utf-8", "surrogateescape")) or "candidate"
 
 
 def _rule(name: str) -> dict[str, Any]:

@@ -89,3 +89,21 @@ def test_what_speaks_of_weights_that_are_replaced_is_no_alert() -> None:
     (run,) = json.loads(render(replace(hardened, findings=(suspected, ran)), "sarif"))["runs"]
     levels = {one["ruleId"]: one["level"] for one in run["results"]}
     assert (levels["backdoor-suspected"], levels["code-execution"]) == ("note", "error")
+
+
+@pytest.mark.parametrize(
+    ("path", "uri"),
+    [
+        ("models/a b.pt", "models/a%20b.pt"),
+        ("/home/x/model.pt", "model.pt"),
+        ("../up/model.pt", "model.pt"),
+        ("ü.pt", "%C3%BC.pt"),
+    ],
+)
+def test_a_record_tells_the_same_wherever_it_is_drawn(
+    record: GateRecord, path: str, uri: str
+) -> None:
+    moved = replace(record, candidate=replace(record.candidate, path=path))
+    (run,) = json.loads(render(moved, "sarif"))["runs"]
+    place = run["results"][0]["locations"][0]["physicalLocation"]
+    assert place["artifactLocation"]["uri"] == uri
