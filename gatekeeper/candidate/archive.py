@@ -184,12 +184,18 @@ def most_inflated(size: int) -> int:
     return _MOST_GROWTH * size + _FREE_GROWTH
 
 
+def _leaves(name: str) -> bool:
+    """Tell whether a member would be written outside of the folder that it is unpacked into."""
+    if name[:1] in ("/", "\\") or name[1:2] == ":":
+        return True
+    return ".." in name and ".." in name.replace("\\", "/").split("/")
+
+
 def _member(
     stream: BinaryIO, info: zipfile.ZipInfo, size: int, odd: list[str], hostile: list[str]
 ) -> Member | None:
     name = info.filename
-    parts = name.replace("\\", "/").split("/")
-    if name.startswith(("/", "\\")) or ".." in parts or (len(name) > 1 and name[1] == ":"):
+    if _leaves(name):
         hostile.append(f"member {name!r} leaves the archive")
     if (info.external_attr >> 16) & 0o170000 == 0o120000:
         hostile.append(f"member {name!r} is a link")

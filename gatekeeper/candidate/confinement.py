@@ -71,7 +71,7 @@ def confine(size: int, *, lasting: bool = False) -> list[str]:
         protections.append("no new privileges")
         if _landlock():
             protections.append("no file can be opened (Landlock)")
-        _limit(resource.RLIMIT_NOFILE, 16)
+        _limit(resource.RLIMIT_NOFILE, 24)
         if _seccomp():
             protections.append("no system call beyond its work (seccomp)")
     return protections

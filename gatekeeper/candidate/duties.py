@@ -13,4 +13,4 @@ ENVIRONMENT = {
 LOOK = "look"  # at many files, one after another
 RUN = "run"  # one ONNX graph, by onnxruntime
 MOST_AT_ONCE = 3  # findings of a look that are told before its end, which may never come
-FILES_AT_ONCE = 8  # that a child is shown; each is a descriptor, of which it may have 16
+FILES_AT_ONCE = 12  # that a child is shown; each is a descriptor, of which it may have 24
