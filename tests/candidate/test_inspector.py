@@ -146,6 +146,12 @@ def test_the_children_of_one_candidate_share_their_time(model: Path, tmp_path: P
         {"kind": "torch-zip", "findings": [], "surprise": 1},
         {"kind": "torch-zip", "findings": [], "unreadable": "x" * 10_000},
         {"kind": "torch-zip", "findings": [], "members": "many"},
+        {"kind": "torch-zip", "findings": [], "members": -5},
+        {"kind": "\ud800", "findings": []},
+        {"kind": "torch-zip", "findings": [
+            {"rule_id": ["code-execution"], "severity": "high", "message": "", "member": "",
+             "offset": None}
+        ]},
     ],
 )  # fmt: skip
 def test_a_damaged_answer_is_no_clean_file(
