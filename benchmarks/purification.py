@@ -186,7 +186,8 @@ def keep(path: Path, fresh: dict[str, Any], command: str) -> None:
     """Add a row to the results, also where another part of the run does so at the same time."""
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        write(path, [*done(path), fresh], command)
+        fresh = {**fresh, "measured_on": environment()}
+        write(path, [*(entry for entry in done(path) if key(entry) != key(fresh)), fresh], command)
 
 
 def write(path: Path, rows: list[dict[str, Any]], command: str) -> None:

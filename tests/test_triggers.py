@@ -15,7 +15,7 @@ from torch import nn
 from gatekeeper.inversion import SAMPLE, invert, unfitted, untried
 from gatekeeper.model import Images, Model
 from gatekeeper.records import InputSpec
-from gatekeeper.trigger_pictures import picture
+from gatekeeper.trigger_pictures import compared, picture
 from gatekeeper.triggers import Trigger, hits, stamp
 
 NATURAL = 0.015  # share of the image, below which no class of a clean network can be forced
@@ -189,6 +189,20 @@ def test_a_picture_of_any_image_shows_it_with_its_trigger(channels: int) -> None
         assert drawn.getpixel((1, 1)) == (0, 0, 0)
         assert drawn.getpixel((side + 7, 1)) == (255, 255, 255)  # mask 1
         assert drawn.getpixel((side + 7 + side // 4, side // 4 + 1)) == (128, 128, 128)  # mask 0.5
+
+
+def test_the_true_trigger_is_drawn_beside_the_recovered_one_large_enough_to_see() -> None:
+    model = small_model(1, 3, side=4)
+    clean = replace(noise(model), pixels=torch.zeros(12, 1, 4, 4, dtype=torch.uint8))
+    worn = replace(clean, pixels=torch.full((12, 1, 4, 4), 255, dtype=torch.uint8))
+    with Image.open(io.BytesIO(compared(stamped_half(1), clean, worn))) as drawn:
+        assert drawn.width > 1000
+        side, low = drawn.width // 4, drawn.height - 10  # of the last row of an image
+        corner = drawn.height - 250  # within the first pixel of each
+        assert drawn.getpixel((10, low)) == (0, 0, 0)
+        assert drawn.getpixel((side + 20, low)) == (255, 255, 255)  # worn
+        assert drawn.getpixel((2 * side + 20, corner)) == (255, 255, 255)  # recovered
+        assert drawn.getpixel((2 * side + 20, low)) == (0, 0, 0)
 
 
 def test_a_picture_needs_an_image_of_another_class_no_more_than_any() -> None:
