@@ -42,6 +42,7 @@ PROFILES = {
     ),
 }  # fmt: skip
 QUICK = ("badnets", "blended", "low-frequency")
+QUICK_SHARE = 0.3  # of the training images, and so of the clean ones, that a quick run takes
 HEADLINE = (0.10, "5%")
 BUDGETS = {"5%": 0.05, "1%": 0.01, "one": 0.0}  # share of the training images; one of each class
 
@@ -214,7 +215,9 @@ def main() -> None:
     """Run what is missing; `--part 1/2` and `--part 2/2` may run beside each other."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--profile", choices=PROFILES, default="cpu")
-    parser.add_argument("--quick", action="store_true", help="three attacks, one seed, one set")
+    parser.add_argument(
+        "--quick", action="store_true", help="three attacks, one seed, one set, fewer images"
+    )
     parser.add_argument("--data", type=Path, nargs="+", help="folders with train/ and test/")
     parser.add_argument("--again", choices=METHODS, help="drop this method's rows first")
     parser.add_argument("--part", default="1/1", help="which share of the cells")
@@ -223,6 +226,8 @@ def main() -> None:
     roots = {root.name: root for root in given.data or [packs / "cifar10", packs / "gtsrb"]}
     names = list(roots)[:1] if given.quick else list(roots)
     setting = PROFILES[given.profile]
+    if given.quick:
+        setting = replace(setting, train_images=int(QUICK_SHARE * setting.train_images))
     path = RESULTS / f"purification-{given.profile}{'-quick' if given.quick else ''}.json"
     command = f"python benchmarks/purification.py --profile {given.profile}"
     command += " --quick" if given.quick else ""

@@ -115,10 +115,12 @@ def _screened(
         check(job)
         with RunDirectory.open(Path(job.out), resume=False) as room:
             work = begin(job, room, lambda _: None)
+            told: list[str] = []
             for step in _LOOKED:
                 take(step, work)
+                told += work.notes.errors
             if not work.has_weights:
-                return {}, 0, "its weights could not be read"
+                return {}, 0, next(iter(told), "its weights could not be read")
             found = room.read_json("findings.json")
     why = "; ".join(found["assessment"]["why_inconclusive"])
     screens = TypeAdapter(dict[str, ScreenResult]).validate_python(found["screens"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from candidates import gatekeeper, save_candidate, save_images
 from conftest import fresh_network
 from test_assessing import CALIBRATION, screens
@@ -65,6 +66,18 @@ def test_wrong_input_is_one_line(tmp_path: Path) -> None:
         assert "Traceback" not in done.stderr
     assert (tmp_path / "there.yaml").read_text(encoding="utf-8") == "kept"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "there.yaml"]
+
+
+def test_what_is_left_out_is_told_with_what_to_do(tmp_path: Path, held_out: Images) -> None:
+    (tmp_path / "models").mkdir()
+    torch.save({"odd": torch.zeros(3, 3)}, tmp_path / "models/odd.pt")
+    save_images(held_out, tmp_path / "clean.npz")
+    done = gatekeeper(
+        "calibrate", "--models", "models", "--data", "clean.npz", "--out", "own.yaml", cwd=tmp_path
+    )
+    assert done.returncode == 2
+    assert "odd.pt: no card names an architecture" in done.stderr
+    assert "Give --card FILE" in done.stderr
 
 
 @pytest.mark.slow
