@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gatekeeper.assessments import CalibrationRecord, Rate
-from gatekeeper.errors import PolicyError
+from gatekeeper.errors import CalibrationError
 from gatekeeper.evidence import SCREEN_OF
 from gatekeeper.intervals import wilson
 from gatekeeper.resources import bundled
@@ -29,7 +29,7 @@ class Weight(BaseModel):
     """What one piece of evidence counts for."""
 
     model_config = _FROZEN
-    weight: float = Field(ge=0)  # of a unit of the evidence above the usual
+    weight: float = Field(ge=0, le=1e6)  # of a unit of the evidence above the usual
     usual: float  # of the median clean network
     clean_high: float  # 95 of 100 clean networks lie below
 
@@ -67,6 +67,23 @@ class Calibration(BaseModel):
     references: tuple[Reference, ...] = Field(min_length=1)
     path: str
     sha256: str
+
+    @model_validator(mode="after")
+    def _able(self) -> Calibration:
+        few, many = self.classes
+        if not 1 <= few <= many:
+            message = f"classes: [{few}, {many}] is no range of numbers of classes"
+            raise ValueError(message)
+        if not any(piece.weight > 0 for piece in self.evidence.values()):
+            message = "no evidence has a weight, so nothing could be suspected"
+            raise ValueError(message)
+        for reference in self.references:
+            if reference.threshold > math.nextafter(
+                max(*reference.clean, *reference.backdoored, 0.0), math.inf
+            ):
+                message = f"threshold {reference.threshold:g} is above every known network's score"
+                raise ValueError(message)
+        return self
 
     @model_validator(mode="after")
     def _known(self) -> Calibration:
@@ -132,11 +149,13 @@ def read_calibration(path: str | None = None) -> Calibration:
     """Read a calibration file; the one that ships where none is given.
 
     Raises:
-        PolicyError: as `FILE:LINE: what`, or there is no such file.
+        CalibrationError: as `FILE:LINE: what`, or there is no such file.
     """
     place = Path(path) if path is not None else bundled("calibration") / "default.yaml"
     if not os.path.lexists(place):
         message = f"no calibration file {str(place)!r}"
-        raise PolicyError(message, hint="`gatekeeper calibrate` writes one.")
-    document = read_yaml(place, PolicyError)
-    return validated(document, Calibration, PolicyError, path=str(place), sha256=document.sha256)
+        raise CalibrationError(message)
+    document = read_yaml(place, CalibrationError)
+    return validated(
+        document, Calibration, CalibrationError, path=str(place), sha256=document.sha256
+    )

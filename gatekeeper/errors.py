@@ -4,6 +4,7 @@
     ├── UsageError              exit 2   the caller asked for something impossible
     │   ├── ConfigError                  gatekeeper.yaml is malformed
     │   ├── PolicyError                  a policy is malformed
+    │   ├── CalibrationError             a calibration is malformed
     │   ├── CardError                    a card is malformed, or does not fit the candidate
     │   └── DataError                    clean images are missing, unreadable or do not fit
     ├── CandidateError          exit 3   the candidate cannot be read: undecided, never clean
@@ -53,6 +54,12 @@ class PolicyError(UsageError):
     """A policy is malformed."""
 
     hint = "`gatekeeper policy show default` prints one that is right."
+
+
+class CalibrationError(UsageError):
+    """A calibration is malformed, or could suspect nothing."""
+
+    hint = "`gatekeeper calibrate` writes one; without --calibration the shipped one is used."
 
 
 class CardError(UsageError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,13 @@ from gatekeeper.assessing import assess
 from gatekeeper.assessments import Assessment
 from gatekeeper.calibration import ALLOWED, Calibration, rate, read_calibration, threshold
 from gatekeeper.checks import check_assessment
-from gatekeeper.errors import PolicyError
+from gatekeeper.errors import CalibrationError
 from gatekeeper.evidence import SCREEN_OF
 from gatekeeper.policy import NEEDED, read_policy, shipped
 from gatekeeper.records import PairArea, ScreenResult
 
 NAMES = tuple("abcdefghij")
-TOLD = {
+TOLD: dict[str, Any] = {
     "name": "test",
     "made": "by hand",
     "classes": [10, 43],
@@ -236,15 +237,36 @@ def test_a_malformed_calibration_is_one_line_with_its_place(
         }[text]
         text = yaml.safe_dump({**whole, "references": [first, {**second, **changed}]})
     file.write_text(text, encoding="utf-8")
-    with pytest.raises(PolicyError) as caught:
+    with pytest.raises(CalibrationError) as caught:
         read_calibration(str(file))
     assert str(file) in str(caught.value)
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"classes": [43, 10]}, "no range of numbers of classes"),
+        ({"classes": [-3, 0]}, "no range of numbers of classes"),
+        ({"evidence": {"lone-trigger": {"weight": 0, "usual": 0, "clean_high": 0}}}, "no evidence"),
+        ({"references": [{**TOLD["references"][0], "threshold": 1e9}]}, "1e+09 is above every"),
+    ],
+)
+def test_a_calibration_that_could_suspect_nothing_is_refused(
+    tmp_path: Path, changed: dict[str, Any], told: str
+) -> None:
+    file = tmp_path / "calibration.yaml"
+    whole = yaml.safe_dump(json.loads(json.dumps({**TOLD, **changed})))
+    file.write_text(whole, encoding="utf-8")
+    with pytest.raises(CalibrationError) as caught:
+        read_calibration(str(file))
+    assert told in str(caught.value)
+    assert "gatekeeper calibrate" in caught.value.hint
+
+
 def test_a_calibration_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(PolicyError, match="no calibration file"):
+    with pytest.raises(CalibrationError, match="no calibration file"):
         read_calibration(str(tmp_path / "none.yaml"))
 
 
