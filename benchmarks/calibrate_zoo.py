@@ -104,6 +104,11 @@ def _summary(rows: list[dict[str, Any]], judged: list[Judged]) -> dict[str, Any]
         "detection_single_target": _of(
             rows, flagged, lambda row: row["kind"] == "backdoored" and row["attack"] not in _SPECIAL
         ),
+        "detection_single_target_not_adaptive": _of(
+            rows, flagged,
+            lambda row: row["kind"] == "backdoored"
+            and row["attack"] not in (*_SPECIAL, "adaptive"),
+        ),
         "detection_source_or_all_to_all": _of(
             rows, flagged, lambda row: row["kind"] == "backdoored" and row["attack"] in _SPECIAL
         ),

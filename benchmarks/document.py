@@ -163,6 +163,9 @@ def screening(result: dict[str, Any]) -> list[str]:
     named = {
         "detection of backdoored networks": "detection_rate",
         "of those with one target": "detection_single_target",
+        "the same without the attack made against this gate": (
+            "detection_single_target_not_adaptive"
+        ),
         "of source-specific and all-to-all ones": "detection_source_or_all_to_all",
         "false alarms": "false_alarm_rate",
         "of repaired and noisily trained clean networks": "false_alarm_rate_repaired_or_noisy",
