@@ -187,7 +187,7 @@ def keep(path: Path, fresh: dict[str, Any], command: str) -> None:
     """Add a row to the results, also where another part of the run does so at the same time."""
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        fresh = {**fresh, "measured_on": environment()}
+        fresh = {**fresh, "environment": environment()}
         write(path, [*(entry for entry in done(path) if key(entry) != key(fresh)), fresh], command)
 
 

@@ -22,6 +22,7 @@ from gatekeeper.validation import validated
 from gatekeeper.yaml_source import read_yaml
 
 ALLOWED = 0.05  # false alarms
+OWN = "own"  # name of one that an organisation's networks moved
 _FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 

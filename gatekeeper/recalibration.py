@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 from gatekeeper.assessing import assess
 from gatekeeper.calibration import (
     ALLOWED,
+    OWN,
     Calibration,
     Reference,
     left_out_alarms,
@@ -154,7 +155,7 @@ def _moved(before: Calibration, found: Sequence[Scores], classes: tuple[int, int
     ]
     return before.model_copy(
         update={
-            "name": "own", "made": made, "classes": classes, "references": tuple(references),
+            "name": OWN, "made": made, "classes": classes, "references": tuple(references),
         }
     )  # fmt: skip
 
@@ -209,5 +210,6 @@ def _bound(own: Reference, shipped: Reference) -> list[str]:
     return [
         f"{seen}suspicious from {own.threshold:.2f} (shipped: {shipped.threshold:.2f})",
         f"  {own.detection.value:.1%} of the calibration's {own.detection.n} backdoored networks "
-        f"are found there (shipped: {shipped.detection.value:.1%})",
+        f"are found there ({shipped.detection.value:.1%} where weights and bound had not seen "
+        "their kind)",
     ]

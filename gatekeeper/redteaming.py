@@ -93,7 +93,9 @@ def summary(order: Order, truth: dict[str, Any]) -> str:
         f"Scan:      gatekeeper scan {model} --data {order.out / 'clean'}",
     ]
     if truth["attack_success"] < _PLANTED:
-        lines.insert(1, "The backdoor did not take: try more --epochs, or a higher --rate.")
+        lines.insert(
+            1, "The backdoor did not take: try more --epochs, another --lr, or a higher --rate."
+        )
     return "\n".join(lines)
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
+from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from test_evidence import result, ten
@@ -20,6 +23,8 @@ from gatekeeper.errors import CalibrationError
 from gatekeeper.evidence import SCREEN_OF
 from gatekeeper.policy import NEEDED, read_policy, shipped
 from gatekeeper.records import PairArea, ScreenResult
+from gatekeeper.steps import assessment
+from gatekeeper.steps.workshop import Notes
 
 NAMES = tuple("abcdefghij")
 TOLD: dict[str, Any] = {
@@ -276,3 +281,16 @@ def test_the_threshold_suspects_no_more_known_networks_than_allowed(clean: list[
     suspected = [score >= bound for score in clean]
     assert sum(suspected) <= ALLOWED * len(clean)
     assert rate(suspected).n == len(clean)
+
+
+def test_a_policy_that_leaves_deciding_screens_out_says_so(tmp_path: Path) -> None:
+    text = (ROOT / "policies/default.yaml").read_text(encoding="utf-8")
+    text = re.sub(r"screen: \[[^]]*\]", "screen: [neuron-norm]", text)
+    file = tmp_path / "own.yaml"
+    file.write_text(text, encoding="utf-8")
+    work = SimpleNamespace(
+        calibration=read_calibration(), policy=read_policy(str(file)), notes=Notes()
+    )
+    assert assessment.assessed(work, {}, NAMES, at_chance=False) == (None, [])  # type: ignore[arg-type]
+    assert "trigger-inversion" in work.notes.skipped[0]
+    assert work.notes.skipped[1] == "Nothing says whether the candidate looks backdoored."

@@ -181,12 +181,12 @@ def _inferred(shapes: dict[str, tuple[int, ...]], structure: list[Layer] | None)
             f"the file pickles a whole {structure[0].kind}, whose forward is code, and no known "
             "network has its tensors"
         )
-        raise CardError(message, hint="Give --card FILE with architecture: torchvision:NAME or "
-                        "FILE.py:FACTORY.")  # fmt: skip
+        raise CardError(message, hint="Give --card FILE with architecture: torchvision:NAME, "
+                        "gatekeeper:NAME or FILE.py:FACTORY.")  # fmt: skip
     if not fits:
         message = f"no card names an architecture, and no known one has these {len(shapes)} tensors"
-        raise CardError(message, hint="Give --card FILE with architecture: torchvision:NAME or "
-                        "FILE.py:FACTORY.")  # fmt: skip
+        raise CardError(message, hint="Give --card FILE with architecture: torchvision:NAME, "
+                        "gatekeeper:NAME or FILE.py:FACTORY.")  # fmt: skip
     return fits[0]
 
 

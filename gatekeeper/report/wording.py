@@ -59,8 +59,8 @@ STANDING: dict[Standing, str] = {
     "clean-looking": "The screens together found nothing that speaks for a backdoor. That is not "
     "the same as clean: see at the end what no such audit can see.",
     "suspicious": "The screens together speak for a backdoor.",
-    "inconclusive": "The screens could not tell. Nothing was found that is enough to suspect the "
-    "candidate, and too little was seen to call it clean-looking.",
+    "inconclusive": "The screens could not tell: too little was seen, or what was seen means "
+    "nothing, for the reasons below. Neither suspicious nor clean-looking.",
 }
 KINDS: dict[Kind, str] = {
     "one class": "a trigger that leads from all classes to one",

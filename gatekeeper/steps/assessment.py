@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from gatekeeper.assessing import assess
 from gatekeeper.assessments import Assessment
+from gatekeeper.calibration import OWN
 from gatekeeper.checks import SUSPECTED
 from gatekeeper.evidence import SCREEN_OF
 from gatekeeper.records import Finding, ScreenResult
@@ -23,7 +24,15 @@ def assessed(
     at_chance: bool,
 ) -> tuple[Assessment | None, list[Finding]]:
     """Weigh `screens`; None where the policy asks for none that the score is made of."""
+    counting = {SCREEN_OF[name] for name in work.calibration.evidence}
+    left_out = sorted(counting - set(work.policy.screen))
+    if left_out:
+        names = ", ".join(left_out)
+        work.notes.skipped.append(
+            f"Policy {work.policy.name!r} leaves out screens that the score is made of: {names}."
+        )
     if not set(SCREEN_OF.values()) & set(work.policy.screen):
+        work.notes.skipped.append("Nothing says whether the candidate looks backdoored.")
         return None, []
     blind = ["The candidate names hardly more images right than by chance"] if at_chance else []
     least = _FEWEST_OF_SOURCE if "pair-inversion" in work.policy.screen else FEWEST_PER_CLASS
@@ -50,6 +59,8 @@ def _scarce(data: CleanData, least: int) -> list[str]:
 
 def _finding(found: Assessment) -> Finding:
     rate = found.calibration.false_alarms
+    whose = "own " if found.calibration.name == OWN else ""
+    unseen = "each held against the others" if whose else "of kinds unseen"
     return Finding(
         rule_id=SUSPECTED,
         screen="assessment",
@@ -57,7 +68,7 @@ def _finding(found: Assessment) -> Finding:
         score=found.score,
         threshold=found.calibration.threshold,
         message=f"the screens together speak for a backdoor{_towards(found)}; bounds drawn "
-        f"so suspect {round(rate.value * rate.n)} of {rate.n} clean networks of kinds unseen",
+        f"so suspect {round(rate.value * rate.n)} of {rate.n} {whose}clean networks, {unseen}",
     )
 
 
