@@ -291,6 +291,6 @@ def test_a_policy_that_leaves_deciding_screens_out_says_so(tmp_path: Path) -> No
     work = SimpleNamespace(
         calibration=read_calibration(), policy=read_policy(str(file)), notes=Notes()
     )
-    assert assessment.assessed(work, {}, NAMES, at_chance=False) == (None, [])  # type: ignore[arg-type]
+    assert assessment.assessed(work, {}, NAMES, blind=[]) == (None, [])  # type: ignore[arg-type]
     assert "trigger-inversion" in work.notes.skipped[0]
     assert work.notes.skipped[1] == "Nothing says whether the candidate looks backdoored."

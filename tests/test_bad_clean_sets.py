@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from candidates import plain_policy, save_candidate, save_images
-from conftest import ROOT
+from candidates import CARD, plain_policy, quick_policy, save_candidate, save_images
+from conftest import ROOT, fresh_network
 from torch import nn
 
+from gatekeeper.candidate.networks import BUILT_IN
 from gatekeeper.handwriting import CLASSES, SPEC
 from gatekeeper.job import Job
 from gatekeeper.model import Images, Model
@@ -82,6 +83,25 @@ def test_a_network_without_convolutions_is_served(held_out: Images, train_digits
     masked = next(ladder for ladder in Auto().ladders(known, held_out, 0) if ladder.method == "awm")
     network, _ = masked.rungs[-1](known, held_out.select(torch.arange(64)), seed=0)
     assert network.network[1].weight.shape == (64, 1024)  # type: ignore[index,union-attr]
+
+
+def test_a_constant_network_is_called_that(held_out: Images, tmp_path: Path) -> None:
+    network = BUILT_IN["gatekeeper:mlp"](1, 32, 32, 10)
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.zero_()
+    model = replace(fresh_network(), network=network)
+    card = CARD.replace("gatekeeper:small-resnet", "gatekeeper:mlp")
+    candidate = save_candidate(model, tmp_path / "candidate", card=card)
+    data = save_images(held_out, tmp_path / "clean.npz")
+    policy = str(quick_policy(tmp_path, "default"))
+    job = Job(model=str(candidate), data=str(data), out=str(tmp_path / "run"), policy=policy)
+    record = run(job)
+    assert record.verdict.decision == "undecided"
+    assert record.assessment is not None
+    assert record.assessment.outcome == "inconclusive"
+    told = record.assessment.why_inconclusive[0]
+    assert told == "The network gives every image the same answer"
 
 
 def test_shipped_policies_still_read(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from gatekeeper.assessing import assess
 from gatekeeper.assessments import Assessment
@@ -21,9 +21,12 @@ def assessed(
     screens: Mapping[str, ScreenResult],
     classes: tuple[str, ...],
     *,
-    at_chance: bool,
+    blind: Sequence[str],
 ) -> tuple[Assessment | None, list[Finding]]:
-    """Weigh `screens`; None where the policy asks for none that the score is made of."""
+    """Weigh `screens`; None where the policy asks for none that the score is made of.
+
+    `blind` says why no answer of the candidate means anything.
+    """
     counting = {SCREEN_OF[name] for name in work.calibration.evidence}
     left_out = sorted(counting - set(work.policy.screen))
     if left_out:
@@ -34,7 +37,6 @@ def assessed(
     if not set(SCREEN_OF.values()) & set(work.policy.screen):
         work.notes.skipped.append("Nothing says whether the candidate looks backdoored.")
         return None, []
-    blind = ["The candidate names hardly more images right than by chance"] if at_chance else []
     least = _FEWEST_OF_SOURCE if "pair-inversion" in work.policy.screen else FEWEST_PER_CLASS
     doubts = ["There are no clean images"] if work.data is None else _scarce(work.data, least)
     found = assess(screens, classes, work.calibration, blind=blind, doubts=doubts)

@@ -15,6 +15,7 @@ from gatekeeper.model import Model
 from gatekeeper.network import layers, unit_norms
 from gatekeeper.records import Finding, ScreenResult, to_dict
 from gatekeeper.screening import IMAGE_SCREENS, UNIT_SCREENS, MaximumMargin, TriggerInversion
+from gatekeeper.screening.interface import broken
 from gatekeeper.steps.assessment import assessed
 from gatekeeper.steps.attribution import attributed, most_telling, special_triggers
 from gatekeeper.steps.observations import save_observation
@@ -47,7 +48,8 @@ def screen(work: Workshop) -> list[str]:
         screens[name], found = _run(work, name, look)
         findings.extend(found)
     at_chance = observation is not None and _at_chance(work, observation)
-    assessment, found = assessed(work, screens, model.classes, at_chance=at_chance)
+    blind = [] if observation is None else _blind(work, model, at_chance=at_chance)
+    assessment, found = assessed(work, screens, model.classes, blind=blind)
     findings.extend(found)
     attribution = None
     if observation is not None:
@@ -125,6 +127,15 @@ def _at_chance(work: Workshop, observation: Observation) -> bool:
         f"chance. {look}"
     )
     return True
+
+
+def _blind(work: Workshop, model: Model, *, at_chance: bool) -> list[str]:
+    """Say why nothing that the candidate answers means anything; empty where it may."""
+    why = broken(model, work.data.verify.to(work.device)) if work.data is not None else None
+    told = [why[0].upper() + why[1:]] if why is not None else []
+    if at_chance:
+        told.append("The candidate names hardly more images right than by chance")
+    return told
 
 
 def _look(work: Workshop, name: str, model: Model, observation: Observation | None) -> Look | None:
