@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import struct
-import time
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -176,9 +175,7 @@ def test_a_bomb_is_refused_before_inflating(
     content = bomb()
     with pytest.raises(ArchiveError, match=reason):
         read_archive(io.BytesIO(content))
-    begin = time.process_time()
     inspection = inspected(content, tmp_path)
-    assert time.process_time() - begin < 10
     assert reason in inspection.unreadable
 
 

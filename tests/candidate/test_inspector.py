@@ -117,8 +117,6 @@ def test_a_child_that_looks_has_room_for_one_file_at_a_time(model: Path, tmp_pat
 
 def test_the_children_of_one_candidate_share_their_time(model: Path, tmp_path: Path) -> None:
     """What the look took, the parser no longer has."""
-    endless = tmp_path / "endless.pt"  # a tuple in itself takes 2^60 steps to hash
-    endless.write_bytes(checkpoint(b"\x80\x02})" + b"2\x86" * 60 + b"K\x01s."))
     with Inspector() as inspector, model.open("rb") as stream:
         os.kill(inspector.start()._process.pid, signal.SIGSTOP)  # answers no more
         with pytest.MonkeyPatch.context() as patch:
@@ -126,10 +124,10 @@ def test_the_children_of_one_candidate_share_their_time(model: Path, tmp_path: P
             budget = Budget()
         seen = inspector.inspect_stream(stream, Path("model.pt"), budget=budget)
         assert "too long" in seen.unreadable
-    begin = time.monotonic()
-    with endless.open("rb") as stream, pytest.raises(QuarantineError, match="too long"):
-        extract(stream, "torch-zip", tmp_path / "out", budget=budget)
-    assert time.monotonic() - begin < 3  # with its own time it would take five
+    with model.open("rb") as stream:
+        with pytest.raises(QuarantineError, match="too long"):
+            extract(stream, "torch-zip", tmp_path / "out", budget=budget)
+        extract(stream, "torch-zip", tmp_path / "out", budget=Budget())
 
 
 @pytest.mark.parametrize(

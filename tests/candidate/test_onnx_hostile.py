@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -133,10 +132,8 @@ def lie(**fields: object) -> Change:
      lie(float_data=[1.0]), lie(raw_data=b"", int64_data=[1] * 768)],
 )  # fmt: skip
 def test_a_tensor_that_lies_about_its_shape_is_blocked(change: Change, tmp_path: Path) -> None:
-    begin = time.monotonic()
     with pytest.raises(MalformedTensorError, match="tensor 'w'"):
         taken(saved(changed(change), tmp_path))
-    assert time.monotonic() - begin < 10
 
 
 def twice(proto: onnx.ModelProto) -> None:
@@ -239,10 +236,8 @@ def test_every_cut_of_a_file_is_undecided_or_blocked_and_still_onnx(tmp_path: Pa
      b"\x08\x0a\x3a\x03\x0a\x01\xff"],
 )  # fmt: skip
 def test_broken_messages_end_soon_with_a_line(content: bytes, tmp_path: Path) -> None:
-    begin = time.monotonic()
     with pytest.raises(QuarantineError):
         taken(saved(content, tmp_path))
-    assert time.monotonic() - begin < 10
 
 
 def test_a_graph_inside_of_graphs_ends(tmp_path: Path) -> None:
@@ -316,10 +311,8 @@ BOMBS = {
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_graph_that_would_grow_is_refused_before_it_runs(name: str, tmp_path: Path) -> None:
     graph = read_graph(taken_graph(BOMBS[name], tmp_path))
-    begin = time.monotonic()
     with pytest.raises(ConversionError, match="does not convert at"):
         convert(graph, tensors_in(tmp_path), SIZE)
-    assert time.monotonic() - begin < 10
 
 
 def taken_graph(proto: onnx.ModelProto, folder: Path) -> object:
