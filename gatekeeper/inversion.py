@@ -8,7 +8,7 @@ success of a trigger says nothing without its area.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,6 +29,7 @@ _PATIENCE = 20.0  # times what another search may take: without triggers little 
 # Beyond so many classes a shorter search looks at all, and a whole one at those that are smallest
 # or were not reached.
 _MANY, _COARSER, _FOLLOWED = 100, 5, 48
+OnClasses = Callable[[int, int], None]
 
 
 def invert(
@@ -40,6 +41,7 @@ def invert(
     sample: int = SAMPLE,
     success: float = 0.9,
     classes: Sequence[int] | None = None,
+    on_classes: OnClasses | None = None,
 ) -> list[Trigger]:
     """Recover for each class the smallest trigger that `success` of a sample obey.
 
@@ -52,6 +54,7 @@ def invert(
             works on others less often.
         success: share in [0, 1] of them that must obey.
         classes: targets; all where left out.
+        on_classes: hears, where there are many classes, how many of how many were looked at.
 
     Raises:
         StepError: the GPU has no room for it.
@@ -65,7 +68,7 @@ def invert(
         search = _Inversion(view=view, images=fitted, success=success, generator=generator)
         if len(targets) <= _MANY:
             return search.careful(targets, steps)
-        coarse = search.coarse(targets, steps // _COARSER)
+        coarse = search.coarse(targets, steps // _COARSER, on_classes)
         by_size = sorted(coarse, key=lambda trigger: (trigger.reached, trigger.area))
         careful = search.careful([trigger.target for trigger in by_size[:_FOLLOWED]], steps)
     better = {trigger.target: trigger for trigger in careful if trigger.reached}
@@ -96,9 +99,14 @@ class _Inversion:
     success: float
     generator: torch.Generator
 
-    def coarse(self, targets: list[int], steps: int) -> list[Trigger]:
-        """Search once."""
-        return [found for group in _groups(targets) for found in self._search(group, steps, 1.0)]
+    def coarse(self, targets: list[int], steps: int, on_classes: OnClasses | None) -> list[Trigger]:
+        """Search once, and tell after each group how far it is."""
+        found: list[Trigger] = []
+        for group in _groups(targets):
+            found += self._search(group, steps, 1.0)
+            if on_classes is not None:
+                on_classes(len(found), len(targets))
+        return found
 
     def careful(self, targets: list[int], steps: int) -> list[Trigger]:
         """Search, and once more for the classes that were not reached."""

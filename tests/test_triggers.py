@@ -245,7 +245,9 @@ def test_many_classes_are_looked_at_coarsely_and_the_closest_with_care(
     monkeypatch.setattr("gatekeeper.inversion._MANY", 5)
     monkeypatch.setattr("gatekeeper.inversion._FOLLOWED", 4)
     monkeypatch.setattr("gatekeeper.inversion._AT_ONCE", 3)
-    found = invert(backdoored, few, seed=0, steps=60)
+    heard: list[tuple[int, int]] = []
+    found = invert(backdoored, few, seed=0, steps=60, on_classes=lambda *told: heard.append(told))
+    assert heard == [(3, 10), (6, 10), (9, 10), (10, 10)]
     assert [trigger.target for trigger in found] == [*range(10)]
     smallest = min((t for t in found if t.reached), key=lambda trigger: trigger.area)
     assert smallest.target == 0

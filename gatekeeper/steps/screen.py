@@ -190,7 +190,13 @@ def _observe(work: Workshop, model: Model) -> Observation | None:
         work.tell(f"recover triggers for {len(model.classes)} classes")
     try:
         images = work.data.verify.to(work.device)
-        return observe(model, images, seed=work.seed_for("observe"), triggers=sought)
+        return observe(
+            model,
+            images,
+            seed=work.seed_for("observe"),
+            triggers=sought,
+            on_classes=work.tell_classes,
+        )
     except StepError as error:
         work.notes.errors.append(f"Trigger inversion: {error}. {error.hint}")
         return None

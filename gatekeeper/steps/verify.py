@@ -59,7 +59,13 @@ def verify(work: Workshop) -> list[str]:
         if sought := work.policy.seeks_triggers:
             work.tell("recover triggers from the purified network")
         images = data.verify.to(work.device)
-        observation = observe(purified, images, seed=work.seed_for("observe"), triggers=sought)
+        observation = observe(
+            purified,
+            images,
+            seed=work.seed_for("observe"),
+            triggers=sought,
+            on_classes=work.tell_classes,
+        )
         save_observation(observation, work.room, "purified-observation.safetensors")
         files.append("purified-observation.safetensors")
         after = _measure(work, data, purified, observation, candidate)

@@ -64,6 +64,10 @@ class Workshop:
         self.tell = tell
         self.notes = Notes()
 
+    def tell_classes(self, done: int, count: int) -> None:
+        """Tell how far a search for triggers of many classes is."""
+        self.tell(f"{done:,} of {count:,} classes searched, in short")
+
     @cached_property
     def policy(self) -> Policy:
         """The policy that judges."""

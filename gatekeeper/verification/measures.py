@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from gatekeeper.intervals import paired_difference, share
-from gatekeeper.inversion import invert, untried
+from gatekeeper.inversion import OnClasses, invert, untried
 from gatekeeper.model import Images, Model
 from gatekeeper.records import Measure, Parity
 from gatekeeper.training import predictions
@@ -30,12 +30,21 @@ class Observation:
 
 
 def observe(
-    model: Model, images: Images, *, seed: int, steps: int = 150, triggers: bool = True
+    model: Model,
+    images: Images,
+    *,
+    seed: int,
+    steps: int = 150,
+    triggers: bool = True,
+    on_classes: OnClasses | None = None,
 ) -> Observation:
-    """Ask the network about every image, and recover a trigger for every class if `triggers`."""
+    """Ask the network about every image, and recover a trigger for every class if `triggers`.
+
+    `on_classes` hears, where there are many classes, how many of how many were looked at.
+    """
     if not triggers or untried(model) is not None:
         return Observation(predictions=predictions(model, images), triggers=())
-    found = invert(model, images, seed=seed, steps=steps)
+    found = invert(model, images, seed=seed, steps=steps, on_classes=on_classes)
     return Observation(predictions=predictions(model, images), triggers=tuple(found))
 
 
