@@ -180,10 +180,11 @@ def _decide(
 
 
 def _sentences(checks: Sequence[Check]) -> tuple[str, ...]:
-    """Tell the failed checks, then the undecided ones."""
+    """Tell the failed checks, then the undecided ones, last what was not measured at all."""
     order = {"failed": 0, "undecided": 1}
     open_ones = [check for check in checks if check.outcome in order]
-    return tuple(c.message for c in sorted(open_ones, key=lambda check: order[check.outcome]))
+    open_ones.sort(key=lambda check: (order[check.outcome], check.observed is None))
+    return tuple(check.message for check in open_ones)
 
 
 def _scarce(policy: Policy, counts: dict[str, int]) -> tuple[str, ...]:

@@ -112,6 +112,16 @@ def test_the_table_of_decisions(
     assert result.verdict.reasons
 
 
+def test_what_was_not_measured_is_told_after_what_was() -> None:
+    policy = replace(POLICY, require={"onnx_top1_agreement": Bound(at_least=1.0), **POLICY.require})
+    reasons = judged(measures(0.81, None), policy=policy).verdict.reasons[1:]
+    assert [reason.split()[0] for reason in reasons] == [
+        "clean_accuracy",
+        "recovered_trigger_success",
+        "onnx_top1_agreement",
+    ]
+
+
 def test_what_failed_is_told_before_what_is_open() -> None:
     result = judged(measures(0.81, 0.9))
     assert "recovered_trigger_success of the candidate: 90 %" in result.verdict.reasons[1]
