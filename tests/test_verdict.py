@@ -113,7 +113,9 @@ def test_the_table_of_decisions(
 
 
 def test_what_was_not_measured_is_told_after_what_was() -> None:
-    policy = replace(POLICY, require={"onnx_top1_agreement": Bound(at_least=1.0), **POLICY.require})
+    policy = POLICY.model_copy(
+        update={"require": {"onnx_top1_agreement": Bound(at_least=1.0), **POLICY.require}}
+    )
     reasons = judged(measures(0.81, None), policy=policy).verdict.reasons[1:]
     assert [reason.split()[0] for reason in reasons] == [
         "clean_accuracy",
