@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +24,7 @@ from gatekeeper.calibration import (
     read_calibration,
     threshold,
 )
-from gatekeeper.errors import GatekeeperError, UsageError
+from gatekeeper.errors import CardError, GatekeeperError, UsageError
 from gatekeeper.job import Job
 from gatekeeper.pipeline import begin, check, take
 from gatekeeper.planning import plan
@@ -75,6 +76,7 @@ def recalibrate(
     if not room.path.is_dir():
         message = f"there is no folder {room.path} to write {out.name} into"
         raise UsageError(message, hint="Make it, or choose another --out.")
+    _see_images(files, given)
     before = read_calibration()
     scores: dict[str, Scores] = {}
     counts = set(before.classes)
@@ -100,6 +102,17 @@ def recalibrate(
     after = _moved(before, [*scores.values()], (min(counts), max(counts)))
     room.write_text(out.name, _written(after))
     return Recalibration(file=out, scores=scores, left_out=left_out, before=before, after=after)
+
+
+def _see_images(files: Sequence[Path], given: Mapping[str, Any]) -> None:
+    """Raise at once what would be told of every network: images that are not there."""
+    for path in files[:1]:
+        job = plan(path, **given)
+        if job.data is None:
+            message = "no clean images to screen the networks on"
+            raise UsageError(message, hint="Give --data, or name them in gatekeeper.yaml.")
+        with suppress(CardError):  # is told of the network that it belongs to
+            check(job)
 
 
 def _screened(

@@ -55,17 +55,21 @@ def test_a_network_counts_where_it_was_seen_by_the_same_screens() -> None:
 def test_wrong_input_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "there.yaml").write_text("kept", encoding="utf-8")
     (tmp_path / "empty").mkdir()
+    (tmp_path / "one").mkdir()
+    torch.save({"odd": torch.zeros(3, 3)}, tmp_path / "one/odd.pt")
     for words, told in (
         (["--models", "none"], "none is no folder"),
         (["--models", "empty", "--out", "there.yaml"], "there.yaml exists"),
         (["--models", "empty"], "only 0 of 0 networks under empty can be scored"),
+        (["--models", "one"], "no clean images to screen the networks on"),
+        (["--models", "one", "--data", "nowhere"], "gatekeeper: no images at nowhere"),
     ):
         done = gatekeeper("calibrate", *words, cwd=tmp_path)
         assert done.returncode == 2
         assert told in done.stderr
         assert "Traceback" not in done.stderr
     assert (tmp_path / "there.yaml").read_text(encoding="utf-8") == "kept"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "there.yaml"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "one", "there.yaml"]
 
 
 def test_what_is_left_out_is_told_with_what_to_do(tmp_path: Path, held_out: Images) -> None:

@@ -15,8 +15,8 @@ _NEXT: dict[Decision, str] = {
     "pass": "Deploy hardened.onnx of this run, not the file that came in.",
     "hardened": "Deploy hardened.onnx of this run, never the file that came in.",
     "reject": "Do not deploy. Ask for another model, or look at the findings below.",
-    "undecided": "Give what the reasons ask for (images, a card, another file) and scan again, with "
-    "--resume or into a new directory. Where they ask for nothing, ask for another model.",
+    "undecided": "Give what the reasons ask for (images, a card, another file) and scan again, "
+    "with --resume or into a new directory. Where they ask for nothing, ask for another model.",
 }
 _NOT_ACCEPTED = (
     "Do not deploy yet: this policy lets no hardened network pass. Have hardened.onnx of this run "
