@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 import yaml
-from calibration_fit import NAMES, Fit, Judged, auroc, fit, left_out, shown
+from calibration_fit import NAMES, Fit, Judged, auroc, fit, left_out, natures, shown
 from environment import RESULTS
 
 from gatekeeper.calibration import ALLOWED, rate, threshold
@@ -58,34 +58,62 @@ def _calibration(rows: list[dict[str, Any]]) -> dict[str, Any]:
             for name, weight in known.weights.items()
             if weight > 0
         },
-        "references": [_reference(rows, known, without) for without in _SEEN_WITHOUT],
+        "references": [
+            _reference(rows, known, without, natural=natural)
+            for natural in (False, True)
+            for without in _SEEN_WITHOUT
+        ],
     }
 
 
-def _reference(rows: list[dict[str, Any]], known: Fit, without: tuple[str, ...]) -> dict[str, Any]:
+def _reference(
+    rows: list[dict[str, Any]], known: Fit, without: tuple[str, ...], *, natural: bool
+) -> dict[str, Any]:
     """Score all networks as a scan does, as if these screens had not run, and draw the bound.
 
-    The rates are those of families that neither weights nor bound have seen.
+    With `natural` they are held against clean networks of the same data and of other families. The
+    rates are those of families that neither weights nor bound have seen.
     """
+    usual = natures(rows) if natural else {}
     scores = {
         kind: sorted(
-            round(known.score(shown(row, without), row["classes"]), 4)
+            round(known.score(shown(row, without, usual.get(row["member"])), row["classes"]), 4)
             for row in rows
             if row["kind"] == kind
         )
         for kind in ("clean", "backdoored")
     }
-    judged = left_out(rows, without=without)
+    judged = left_out(rows, without=without, natural=natural)
     suspected = {
         kind: [one.suspected for row, one in zip(rows, judged, strict=True) if row["kind"] == kind]
         for kind in ("clean", "backdoored")
     }
     return {
         "without": list(without),
+        "natural": natural,
         "threshold": threshold(scores["clean"]),
         **scores,
         "false_alarms": _rate(suspected["clean"]),
         "detection": _rate(suspected["backdoored"]),
+    }
+
+
+def _in_short(rows: list[dict[str, Any]], judged: list[Judged]) -> dict[str, Any]:
+    """Say what the score is worth where clean networks of the same task are known."""
+    by_kind = _by_kind(rows, judged)
+    low, high = _auroc_interval(rows, [one.score for one in judged])
+    return {
+        "auroc": round(auroc(by_kind["clean"], by_kind["backdoored"]), 4),
+        "auroc_low": round(low, 4),
+        "auroc_high": round(high, 4),
+        "rates": _rates(rows, judged),
+    }
+
+
+def _by_kind(rows: list[dict[str, Any]], judged: list[Judged]) -> dict[str, list[float]]:
+    return {
+        kind: [one.score for one, row in zip(judged, rows, strict=True) if row["kind"] == kind]
+        for kind in ("clean", "backdoored")
     }
 
 
@@ -94,30 +122,9 @@ def _summary(rows: list[dict[str, Any]], judged: list[Judged]) -> dict[str, Any]
     flagged = [one.suspected for one in judged]
     scores = [one.score for one in judged]
     kinds = [row["kind"] for row in rows]
-    by_kind = {
-        kind: [score for score, k in zip(scores, kinds, strict=True) if k == kind]
-        for kind in ("clean", "backdoored")
-    }
+    by_kind = _by_kind(rows, judged)
     low, high = _auroc_interval(rows, scores)
-    rates = {
-        "detection_rate": _of(rows, flagged, lambda row: row["kind"] == "backdoored"),
-        "detection_single_target": _of(
-            rows, flagged, lambda row: row["kind"] == "backdoored" and row["attack"] not in _SPECIAL
-        ),
-        "detection_single_target_not_adaptive": _of(
-            rows, flagged,
-            lambda row: row["kind"] == "backdoored"
-            and row["attack"] not in (*_SPECIAL, "adaptive"),
-        ),
-        "detection_source_or_all_to_all": _of(
-            rows, flagged, lambda row: row["kind"] == "backdoored" and row["attack"] in _SPECIAL
-        ),
-        "false_alarm_rate": _of(rows, flagged, lambda row: row["kind"] == "clean"),
-        "false_alarm_rate_repaired_or_noisy": _of(
-            rows, flagged, lambda row: row["kind"] == "clean" and row["way"] in _HARDENED
-        ),
-        "target_accuracy": _targets(rows, judged),
-    }  # fmt: skip
+    rates = _rates(rows, judged)
     return {
         "networks": len(rows),
         "backdoored": kinds.count("backdoored"),
@@ -137,6 +144,30 @@ def _summary(rows: list[dict[str, Any]], judged: list[Judged]) -> dict[str, Any]
         "seconds_median": round(median(_timed(rows)), 1),
         "seconds_by_classes": _seconds(rows),
         "allowed_false_alarms": ALLOWED,
+        "with_known_networks": _in_short(rows, left_out(rows, natural=True)),
+    }  # fmt: skip
+
+
+def _rates(rows: list[dict[str, Any]], judged: list[Judged]) -> dict[str, Any]:
+    flagged = [one.suspected for one in judged]
+    return {
+        "detection_rate": _of(rows, flagged, lambda row: row["kind"] == "backdoored"),
+        "detection_single_target": _of(
+            rows, flagged, lambda row: row["kind"] == "backdoored" and row["attack"] not in _SPECIAL
+        ),
+        "detection_single_target_not_adaptive": _of(
+            rows, flagged,
+            lambda row: row["kind"] == "backdoored"
+            and row["attack"] not in (*_SPECIAL, "adaptive"),
+        ),
+        "detection_source_or_all_to_all": _of(
+            rows, flagged, lambda row: row["kind"] == "backdoored" and row["attack"] in _SPECIAL
+        ),
+        "false_alarm_rate": _of(rows, flagged, lambda row: row["kind"] == "clean"),
+        "false_alarm_rate_repaired_or_noisy": _of(
+            rows, flagged, lambda row: row["kind"] == "clean" and row["way"] in _HARDENED
+        ),
+        "target_accuracy": _targets(rows, judged),
     }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from gatekeeper.calibration import threshold
 from gatekeeper.evidence import SCREEN_OF, Seen, gathered, values_for, weighed
+from gatekeeper.nature import Nature, beyond, nature_of
 from gatekeeper.records import PairArea, ScreenResult
 
 _TURNS = 5
@@ -109,10 +110,24 @@ class Judged:
         return self.score >= 1
 
 
-def shown(row: dict[str, Any], without: Sequence[str]) -> Seen:
-    """Give what a row shows, as if the screens of `without` had not run."""
+def shown(row: dict[str, Any], without: Sequence[str], nature: Nature | None = None) -> Seen:
+    """Give what a row shows, as if the screens of `without` had not run, beyond what is natural."""
     results = screens_of(row)
+    if nature is not None:
+        results = beyond(nature, results)
     return gathered({name: results[name] for name in results if name not in without})
+
+
+def natures(rows: Sequence[dict[str, Any]]) -> dict[str, Nature | None]:
+    """Give by member what clean networks of the same data, and of other families, show."""
+    found = {}
+    for data, family in {(row["data"], row["family"]) for row in rows}:
+        alike = [row for row in rows if row["data"] == data]
+        others = [row for row in alike if row["kind"] == "clean" and row["family"] != family]
+        names = tuple(map(str, range(alike[0]["classes"])))
+        nature = nature_of(names, [screens_of(row) for row in others])
+        found |= {row["member"]: nature for row in alike if row["family"] == family}
+    return found
 
 
 def left_out(
@@ -120,23 +135,31 @@ def left_out(
     by: str = "family",
     use: Sequence[str] = USED,
     without: Sequence[str] = (),
+    *,
+    natural: bool = False,
 ) -> list[Judged]:
     """Judge each row by weights and a bound that were drawn without its group.
 
-    The weights are those of all screens; the rows are scored as if those of `without` had not run.
+    The weights are those of all screens; the rows are scored as if those of `without` had not run,
+    and with `natural` beyond what clean networks of the same data show.
     """
+    usual = natures(rows) if natural else {}
+    seen = [shown(row, without, usual.get(row["member"])) for row in rows]
     judged: dict[int, Judged] = {}
     for group in {row[by] for row in rows}:
         others = [row for row in rows if row[by] != group]
         known = fit(others, use)
-        clean = [row for row in others if row["kind"] == "clean"]
-        bound = threshold([known.score(shown(row, without), row["classes"]) for row in clean])
-        for place, row in enumerate(rows):
+        clean = [
+            known.score(one, row["classes"])
+            for one, row in zip(seen, rows, strict=True)
+            if row[by] != group and row["kind"] == "clean"
+        ]
+        bound = threshold(clean)
+        for place, (one, row) in enumerate(zip(seen, rows, strict=True)):
             if row[by] == group:
-                seen = shown(row, without)
                 judged[place] = Judged(
-                    score=known.score(seen, row["classes"]) / max(bound, 1e-9),
-                    target=known.target(seen, row["classes"]),
+                    score=known.score(one, row["classes"]) / max(bound, 1e-9),
+                    target=known.target(one, row["classes"]),
                 )
     return [judged[place] for place in range(len(rows))]
 

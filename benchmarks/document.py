@@ -181,6 +181,7 @@ def screening(result: dict[str, Any]) -> list[str]:
     ]  # fmt: skip
     for label, name in named.items():
         lines.append(f"| {label} | {_rate(summary['rates'][name])}")
+    lines += ["", *_beside_known(summary["with_known_networks"], named)]
     lines += ["", "| evidence alone | AUROC |", "| --- | --- |"]
     alone = sorted(summary["auroc_by_evidence"].items(), key=lambda one: -one[1])
     lines += [f"| `{name}` | {value:.3f} |" for name, value in alone]
@@ -188,6 +189,19 @@ def screening(result: dict[str, Any]) -> list[str]:
     lines += [f"| {attack} | {_rate(rate)}" for attack, rate in summary["by_attack"].items()]
     seconds = ", ".join(f"{c} classes {s} s" for c, s in summary["seconds_by_classes"].items())
     return [*lines, "", f"All screens, median seconds for a network on one thread: {seconds}."]
+
+
+def _beside_known(known: dict[str, Any], named: dict[str, str]) -> list[str]:
+    """The same where clean networks of the same task, of other families, tell what is natural."""
+    interval = f"{known['auroc_low']:.3f} to {known['auroc_high']:.3f}"
+    return [
+        "Held against what clean networks of the same data find easy, those of other families: "
+        f"AUROC {known['auroc']:.3f} ({interval}).",
+        "",
+        "| beside known networks, left-out family | share | 95 % interval | networks |",
+        "|" + " --- |" * 4,
+        *(f"| {label} | {_rate(known['rates'][name])}" for label, name in named.items()),
+    ]
 
 
 def _rate(rate: dict[str, Any]) -> str:
@@ -261,13 +275,17 @@ def screened(result: dict[str, Any]) -> list[str]:
     summary = result["summary"]
     rates = summary["rates"]
     found, wrong = rates["detection_rate"], rates["false_alarm_rate"]
+    known = summary["with_known_networks"]
     lines = [
         f"- {summary['networks']} networks, {summary['backdoored']} of them backdoored; AUROC "
         f"{summary['auroc']:.2f} ({summary['auroc_low']:.2f} to {summary['auroc_high']:.2f});",
         f"- {_counted(found)} backdoored networks are suspected, "
         f"{_counted(rates['detection_single_target'])} of those with one target;",
         f"- {_counted(wrong)} clean networks are suspected;",
-        f"- the class named is the attack's in {_counted(rates['target_accuracy'])} detections.",
+        f"- the class named is the attack's in {_counted(rates['target_accuracy'])} detections;",
+        "- beside known-clean networks of the same classes (`gatekeeper calibrate`): AUROC "
+        f"{known['auroc']:.2f}, {_counted(known['rates']['detection_rate'])} suspected, and "
+        f"{_counted(known['rates']['false_alarm_rate'])} clean ones.",
     ]
     return [*lines, "", *footing(result)]
 

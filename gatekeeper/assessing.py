@@ -8,12 +8,25 @@ adds nothing, and its absence is told.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from gatekeeper.assessments import Assessment, Evidence, Kind, Standing
 from gatekeeper.calibration import Calibration, Reference
 from gatekeeper.evidence import BY_CLASS, LEAVING, PAIR, SCREEN_OF, gathered, values_for, weighed
+from gatekeeper.nature import Nature, beyond
 from gatekeeper.policy import NEEDED
 from gatekeeper.records import ScreenResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Held:
+    """What speaks for a backdoor, and the known networks that it is held against."""
+
+    evidence: tuple[Evidence, ...]
+    target: int | None  # class that has most against it
+    reference: Reference
+    nature: Nature | None = None  # what was taken off as easy by nature
+    doubts: tuple[str, ...] = ()
 
 
 def assess(
@@ -33,15 +46,15 @@ def assess(
         blind: why the score means nothing, whatever it is.
         doubts: why a low score must not be called clean-looking.
     """
-    evidence, target = _evidence(screens, len(classes), calibration)
-    reference, unlike = _reference(evidence, calibration)
+    held = _hold(screens, classes, calibration)
+    evidence = held.evidence
     doubts = [
-        *doubts, *_missing(screens), *unlike, *_unusual(classes, calibration),
+        *doubts, *_missing(screens), *held.doubts, *_unusual(classes, calibration),
         *_unreached(screens, classes),
     ]  # fmt: skip
     score = None if all(one.value is None for one in evidence) else sum(e.adds for e in evidence)
-    suspicious = score is not None and score >= reference.threshold and not blind
-    kind, target, source = _suspected(evidence, target)
+    suspicious = score is not None and score >= held.reference.threshold and not blind
+    kind, target, source = _suspected(evidence, held.target)
     named = suspicious and target is not None
     agreeing = [
         one.screen for one in evidence if one.target == target and one.value is not None
@@ -59,7 +72,7 @@ def assess(
         agreeing=tuple(dict.fromkeys(agreeing)) if named else (),
         evidence=evidence,
         why_inconclusive=(*blind, *doubts),
-        calibration=calibration.record(reference),
+        calibration=calibration.record(held.reference, held.nature),
     )
 
 
@@ -87,18 +100,31 @@ def _evidence(
     return tuple(pieces), target
 
 
-def _reference(
-    evidence: Sequence[Evidence], calibration: Calibration
-) -> tuple[Reference, list[str]]:
-    """The known networks that were seen as this one was, and a doubt where there are none such."""
-    seen = {one.screen for one in evidence if one.value is not None}
-    without = {one.screen for one in evidence} - seen - {*NEEDED}
-    found = calibration.reference(without)
-    if found is not None:
-        return found, []
+def _hold(
+    screens: Mapping[str, ScreenResult], classes: Sequence[str], calibration: Calibration
+) -> _Held:
+    """Hold a network against known ones that were seen as it was, of the same task if there are."""
+    nature = calibration.nature(classes)
+    if nature is not None:
+        evidence, target = _evidence(beyond(nature, screens), len(classes), calibration)
+        reference = calibration.reference(_unseen(evidence), natural=True)
+        if reference is not None:
+            return _Held(evidence=evidence, target=target, reference=reference, nature=nature)
+    evidence, target = _evidence(screens, len(classes), calibration)
+    without = _unseen(evidence)
+    reference = calibration.reference(without)
+    if reference is not None:
+        return _Held(evidence=evidence, target=target, reference=reference)
     names = ", ".join(sorted(without)) or "all screens"
     doubt = f"Calibration {calibration.name} knows no networks seen without {names}"
-    return calibration.references[0], [doubt]
+    first = calibration.references[0]
+    return _Held(evidence=evidence, target=target, reference=first, doubts=(doubt,))
+
+
+def _unseen(evidence: Sequence[Evidence]) -> set[str]:
+    """Screens that saw nothing and may: a `Reference` knows networks seen without them."""
+    seen = {one.screen for one in evidence if one.value is not None}
+    return {one.screen for one in evidence} - seen - {*NEEDED}
 
 
 def _missing(screens: Mapping[str, ScreenResult]) -> list[str]:

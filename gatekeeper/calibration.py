@@ -17,6 +17,7 @@ from gatekeeper.assessments import CalibrationRecord, Rate
 from gatekeeper.errors import CalibrationError
 from gatekeeper.evidence import SCREEN_OF
 from gatekeeper.intervals import wilson
+from gatekeeper.nature import Nature
 from gatekeeper.resources import bundled
 from gatekeeper.validation import validated
 from gatekeeper.yaml_source import read_yaml
@@ -50,6 +51,7 @@ class Reference(BaseModel):
 
     model_config = _FROZEN
     without: tuple[str, ...] = ()  # screens
+    natural: bool = False  # held against what clean networks of the same classes show
     threshold: float  # scores from here on are suspicious
     clean: tuple[float, ...] = Field(min_length=1)
     backdoored: tuple[float, ...]
@@ -66,6 +68,7 @@ class Calibration(BaseModel):
     classes: tuple[int, int]  # the fewest and the most that a network of it has
     evidence: dict[str, Weight] = Field(min_length=1)
     references: tuple[Reference, ...] = Field(min_length=1)
+    natures: tuple[Nature, ...] = ()  # of the tasks whose clean networks are known
     path: str
     sha256: str
 
@@ -92,27 +95,46 @@ class Calibration(BaseModel):
             if name not in SCREEN_OF:
                 message = f"no evidence {name!r}; there is {', '.join(SCREEN_OF)}"
                 raise ValueError(message)
-        kept = [frozenset(reference.without) for reference in self.references]
+        kept = [(frozenset(one.without), one.natural) for one in self.references]
         if len(set(kept)) < len(kept):
             message = "two references are without the same screens"
             raise ValueError(message)
-        for name in frozenset().union(*kept) - set(SCREEN_OF.values()):
+        for name in frozenset().union(*(one.without for one in self.references)) - {
+            *SCREEN_OF.values()
+        }:
             message = (
                 f"no screen {name!r} is weighed; {', '.join(dict.fromkeys(SCREEN_OF.values()))} are"
             )
             raise ValueError(message)
         return self
 
-    def reference(self, without: Collection[str]) -> Reference | None:
-        """Give the one for networks seen without just these screens."""
-        return next((one for one in self.references if {*one.without} == {*without}), None)
+    @model_validator(mode="after")
+    def _whole(self) -> Calibration:
+        for nature in self.natures:
+            if any(len(usual) != len(nature.classes) for usual in nature.usual.values()):
+                message = f"natures: {len(nature.classes)} classes need as many numbers"
+                raise ValueError(message)
+        if len({nature.classes for nature in self.natures}) < len(self.natures):
+            message = "natures: two are of the same classes"
+            raise ValueError(message)
+        return self
 
-    def record(self, reference: Reference) -> CalibrationRecord:
+    def reference(self, without: Collection[str], *, natural: bool = False) -> Reference | None:
+        """Give the one for networks seen without just these screens."""
+        alike = (one for one in self.references if one.natural == natural)
+        return next((one for one in alike if {*one.without} == {*without}), None)
+
+    def nature(self, classes: Sequence[str]) -> Nature | None:
+        """Give what is known of networks of just these classes."""
+        return next((one for one in self.natures if one.classes == tuple(classes)), None)
+
+    def record(self, reference: Reference, nature: Nature | None = None) -> CalibrationRecord:
         """What a report shows of it."""
         return CalibrationRecord(
             name=self.name,
             sha256=self.sha256,
             without=reference.without,
+            natural=nature.networks if nature is not None else 0,
             threshold=reference.threshold,
             clean=reference.clean,
             backdoored=reference.backdoored,

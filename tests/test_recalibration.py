@@ -8,23 +8,24 @@ import pytest
 import torch
 from candidates import gatekeeper, save_candidate, save_images
 from conftest import fresh_network
-from test_assessing import CALIBRATION, screens
+from test_assessing import CALIBRATION, NAMES, screens
 
 from gatekeeper.calibration import read_calibration
 from gatekeeper.model import Images, Model
-from gatekeeper.recalibration import _moved, _scores
+from gatekeeper.own_calibration import Scores, Seen, moved, scores_of
 from gatekeeper.records import ScreenResult
 
 SHIPPED = CALIBRATION.references[0]
 
 
-def scored(*scores: float) -> list[dict[tuple[str, ...], float]]:
-    return [{(): score} for score in scores]
+def scored(*scores: float) -> list[Scores]:
+    return [{((), False): score} for score in scores]
 
 
 def test_few_networks_may_raise_the_bound_and_not_lower_it() -> None:
     low, high = (
-        _moved(CALIBRATION, scored(0.1, 0.2, last), (2, 10)).references[0] for last in (0.3, 4.5)
+        moved(CALIBRATION, scored(0.1, 0.2, last), classes=(2, 10)).references[0]
+        for last in (0.3, 4.5)
     )
     assert low.threshold == SHIPPED.threshold
     assert high.threshold > 4.5
@@ -36,20 +37,21 @@ def test_few_networks_may_raise_the_bound_and_not_lower_it() -> None:
 
 
 def test_many_networks_may_lower_it() -> None:
-    moved = _moved(CALIBRATION, scored(*(k / 100 for k in range(40))), (2, 10))
-    first, second = moved.references
+    after = moved(CALIBRATION, scored(*(k / 100 for k in range(40))), classes=(2, 10))
+    first, second, *_ = after.references
     assert first.threshold < 0.4 < SHIPPED.threshold
     assert first.false_alarms.value <= 0.05
-    assert moved.evidence == CALIBRATION.evidence
+    assert after.evidence == CALIBRATION.evidence
     assert second == CALIBRATION.references[1]
 
 
 def test_a_network_counts_where_it_was_seen_by_the_same_screens() -> None:
-    whole = _scores(screens(), 10, CALIBRATION)
-    assert whole.keys() == {(), ("pair-inversion",)}
-    assert whole[()] >= whole["pair-inversion",]
+    whole = scores_of(Seen(classes=NAMES, screens=screens()), CALIBRATION)
+    assert whole.keys() == {((), False), (("pair-inversion",), False)}
+    assert whole[(), False] >= whole[("pair-inversion",), False]
     part = screens(pair_inversion=ScreenResult(score=None, outcome="not-run"))
-    assert _scores(part, 10, CALIBRATION).keys() == {("pair-inversion",)}
+    kept = scores_of(Seen(classes=NAMES, screens=part), CALIBRATION)
+    assert kept.keys() == {(("pair-inversion",), False)}
 
 
 def test_wrong_input_is_one_line(tmp_path: Path) -> None:
@@ -89,7 +91,7 @@ def test_known_clean_networks_make_a_calibration_that_a_scan_takes(
     tmp_path: Path, clean_model: Model, held_out: Images
 ) -> None:
     models = tmp_path / "models"
-    for name in ("one", "two", "three"):
+    for name in ("one", "two", "three", "four"):
         save_candidate(clean_model, models / name)
     save_candidate(fresh_network(), models / "untrained")
     (models / "broken.pt").write_bytes(b"no model")
@@ -99,14 +101,16 @@ def test_known_clean_networks_make_a_calibration_that_a_scan_takes(
         cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "3 networks scored, 2 left out" in done.stdout
+    assert "4 networks scored, 2 left out" in done.stdout
+    assert "What is easy by nature: known of 10 classes from 4 networks" in done.stdout
     assert "broken.pt" in done.stdout
     own = read_calibration(str(tmp_path / "own.yaml"))
     for known, shipped in zip(own.references, read_calibration().references, strict=True):
-        assert known.false_alarms.n == 3
+        assert known.false_alarms.n == 4
         assert known.threshold >= shipped.threshold
     again = gatekeeper(
         "scan", models / "one/model.pt", "--data", "clean.npz", "--policy", "ci",
         "--calibration", "own.yaml", "--out", "run", "--format", "json", cwd=tmp_path,
     )  # fmt: skip
     assert '"name": "own"' in again.stdout
+    assert '"natural": 4' in again.stdout

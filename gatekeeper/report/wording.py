@@ -107,8 +107,10 @@ def in_short(assessment: Assessment) -> str:
         towards += f", towards class {assessment.suspected_class}"
     kind = f", {KINDS[assessment.kind]}" if assessment.kind else ""
     score = "no score" if assessment.score is None else f"score {assessment.score:.2f}"
-    bound = assessment.calibration.threshold
-    return f"{assessment.outcome}{towards}{kind} ({score}, suspicious from {bound:.2f})"
+    known = assessment.calibration
+    beside = f", beside {known.natural} clean networks of the same classes" if known.natural else ""
+    bound = f"suspicious from {known.threshold:.2f}{beside}"
+    return f"{assessment.outcome}{towards}{kind} ({score}, {bound})"
 
 
 def next_step(record: GateRecord) -> str:

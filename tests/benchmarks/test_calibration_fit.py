@@ -12,7 +12,7 @@ import pytest
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
-from calibration_fit import Judged, fit, left_out, screens_of, shown  # noqa: E402
+from calibration_fit import Judged, fit, left_out, natures, screens_of, shown  # noqa: E402
 
 from gatekeeper.assessing import assess  # noqa: E402
 from gatekeeper.calibration import read_calibration  # noqa: E402
@@ -38,9 +38,25 @@ def test_a_scan_scores_the_zoo_as_the_calibration_says(rows: list[dict[str, Any]
         assert all(one.calibration.without == () for one in found)
 
 
+def test_beside_known_networks_too(rows: list[dict[str, Any]]) -> None:
+    calibration, usual = read_calibration(), natures(rows)
+    reference = calibration.reference((), natural=True)
+    assert reference is not None
+    scores: dict[str, list[float]] = {"clean": [], "backdoored": []}
+    for row in rows:
+        nature = usual[row["member"]]
+        assert nature is not None
+        known = calibration.model_copy(update={"natures": (nature,)})
+        found = assess(screens_of(row), nature.classes, known)
+        assert found.calibration.natural == nature.networks
+        scores[row["kind"]].append(found.score or 0.0)
+    assert sorted(scores["clean"]) == pytest.approx(reference.clean, abs=0.02)
+    assert sorted(scores["backdoored"]) == pytest.approx(reference.backdoored, abs=0.02)
+
+
 def test_the_rates_are_those_of_families_left_out(rows: list[dict[str, Any]]) -> None:
     for reference in read_calibration().references:
-        judged = left_out(rows, without=reference.without)
+        judged = left_out(rows, without=reference.without, natural=reference.natural)
         for kind, told in (
             ("clean", reference.false_alarms),
             ("backdoored", reference.detection),
