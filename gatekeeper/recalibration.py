@@ -156,10 +156,13 @@ def told(done: Recalibration) -> str:
 
 
 def _bound(own: Reference, shipped: Reference) -> list[str]:
+    """A line or two of the bound; of what some screens did not see, only where it moved."""
     seen = f"seen without {' and '.join(own.without)}: " if own.without else ""
     seen = f"beyond what is natural: {seen}" if own.natural else seen
-    if own == shipped:
+    if own == shipped and not own.without:
         return [f"{seen}as shipped, since fewer than {FEWEST} networks were seen so"]
+    if own.without and own.threshold == shipped.threshold:
+        return []
     return [
         f"{seen}suspicious from {own.threshold:.2f} (shipped: {shipped.threshold:.2f})",
         f"  {own.detection.value:.1%} of the calibration's {own.detection.n} backdoored networks "
