@@ -118,14 +118,15 @@ def shown(row: dict[str, Any], without: Sequence[str], nature: Nature | None = N
     return gathered({name: results[name] for name in results if name not in without})
 
 
-def natures(rows: Sequence[dict[str, Any]]) -> dict[str, Nature | None]:
-    """Give by member what clean networks of the same data, and of other families, show."""
+def natures(rows: Sequence[dict[str, Any]], but: str = "") -> dict[str, Nature | None]:
+    """Give by member what clean networks of its data show: of other families, and not `but`."""
     found = {}
     for data, family in {(row["data"], row["family"]) for row in rows}:
         alike = [row for row in rows if row["data"] == data]
-        others = [row for row in alike if row["kind"] == "clean" and row["family"] != family]
+        clean = [row for row in alike if row["kind"] == "clean"]
+        others = [row for row in clean if row["family"] not in (family, but)]
         names = tuple(map(str, range(alike[0]["classes"])))
-        nature = nature_of(names, [screens_of(row) for row in others])
+        nature = nature_of(names, [screens_of(row) for row in others], images=data)
         found |= {row["member"]: nature for row in alike if row["family"] == family}
     return found
 
@@ -143,10 +144,10 @@ def left_out(
     The weights are those of all screens; the rows are scored as if those of `without` had not run,
     and with `natural` beyond what clean networks of the same data show.
     """
-    usual = natures(rows) if natural else {}
-    seen = [shown(row, without, usual.get(row["member"])) for row in rows]
     judged: dict[int, Judged] = {}
     for group in {row[by] for row in rows}:
+        usual = natures(rows, group) if natural else {}
+        seen = [shown(row, without, usual.get(row["member"])) for row in rows]
         others = [row for row in rows if row[by] != group]
         known = fit(others, use)
         clean = [

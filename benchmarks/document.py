@@ -283,8 +283,9 @@ def screened(result: dict[str, Any]) -> list[str]:
         f"{_counted(rates['detection_single_target'])} of those with one target;",
         f"- {_counted(wrong)} clean networks are suspected;",
         f"- the class named is the attack's in {_counted(rates['target_accuracy'])} detections;",
-        "- beside known-clean networks of the same classes (`gatekeeper calibrate`): AUROC "
-        f"{known['auroc']:.2f}, {_counted(known['rates']['detection_rate'])} suspected, and "
+        "- beside known-clean networks of the same task (`gatekeeper calibrate`): AUROC "
+        f"{known['auroc']:.2f} ({known['auroc_low']:.2f} to {known['auroc_high']:.2f}), "
+        f"{_counted(known['rates']['detection_rate'])} suspected, and "
         f"{_counted(known['rates']['false_alarm_rate'])} clean ones.",
     ]
     return [*lines, "", *footing(result)]

@@ -34,6 +34,7 @@ def assess(
     classes: Sequence[str],
     calibration: Calibration,
     *,
+    images: str | None = None,
     blind: Sequence[str] = (),
     doubts: Sequence[str] = (),
 ) -> Assessment:
@@ -43,13 +44,15 @@ def assess(
         screens: results by the screen's name.
         classes: names.
         calibration: weights and threshold.
+        images: digest of the clean images that the screens looked at.
         blind: why the score means nothing, whatever it is.
         doubts: why a low score must not be called clean-looking.
     """
-    held = _hold(screens, classes, calibration)
+    held = _hold(screens, classes, calibration, images)
     evidence = held.evidence
     doubts = [
         *doubts, *_missing(screens), *held.doubts, *_unusual(classes, calibration),
+        *_renamed(classes, calibration, images),
         *_unreached(screens, classes),
     ]  # fmt: skip
     score = None if all(one.value is None for one in evidence) else sum(e.adds for e in evidence)
@@ -101,10 +104,13 @@ def _evidence(
 
 
 def _hold(
-    screens: Mapping[str, ScreenResult], classes: Sequence[str], calibration: Calibration
+    screens: Mapping[str, ScreenResult],
+    classes: Sequence[str],
+    calibration: Calibration,
+    images: str | None,
 ) -> _Held:
     """Hold a network against known ones that were seen as it was, of the same task if there are."""
-    nature = calibration.nature(classes)
+    nature = calibration.nature(classes, images)
     if nature is not None:
         evidence, target = _evidence(beyond(nature, screens), len(classes), calibration)
         reference = calibration.reference(_unseen(evidence), natural=True)
@@ -148,6 +154,16 @@ def _unusual(classes: Sequence[str], calibration: Calibration) -> list[str]:
         return []
     known = f"{least} to {most}" if least < most else f"{least}"
     return [f"Calibration {calibration.name} knows networks of {known} classes, not {len(classes)}"]
+
+
+def _renamed(classes: Sequence[str], calibration: Calibration, images: str | None) -> list[str]:
+    """A card may come with the candidate: other names must not choose what it is held against."""
+    if not calibration.renamed(classes, images):
+        return []
+    return [
+        f"Calibration {calibration.name} knows networks that were screened on these very images "
+        "by other names, or another order, of the classes"
+    ]
 
 
 def _unreached(screens: Mapping[str, ScreenResult], classes: Sequence[str]) -> list[str]:

@@ -114,8 +114,8 @@ class Calibration(BaseModel):
             if any(len(usual) != len(nature.classes) for usual in nature.usual.values()):
                 message = f"natures: {len(nature.classes)} classes need as many numbers"
                 raise ValueError(message)
-        if len({nature.classes for nature in self.natures}) < len(self.natures):
-            message = "natures: two are of the same classes"
+        if len({(one.classes, one.images) for one in self.natures}) < len(self.natures):
+            message = "natures: two are of the same classes and images"
             raise ValueError(message)
         return self
 
@@ -124,9 +124,15 @@ class Calibration(BaseModel):
         alike = (one for one in self.references if one.natural == natural)
         return next((one for one in alike if {*one.without} == {*without}), None)
 
-    def nature(self, classes: Sequence[str]) -> Nature | None:
-        """Give what is known of networks of just these classes."""
-        return next((one for one in self.natures if one.classes == tuple(classes)), None)
+    def nature(self, classes: Sequence[str], images: str | None) -> Nature | None:
+        """Give what is known of networks of just these classes, screened on just these images."""
+        alike = (one for one in self.natures if one.images == images)
+        return next((one for one in alike if one.classes == tuple(classes)), None)
+
+    def renamed(self, classes: Sequence[str], images: str | None) -> bool:
+        """Tell whether networks screened on these images had other classes, or another order."""
+        alike = [one.classes for one in self.natures if one.images == images]
+        return bool(alike) and tuple(classes) not in alike
 
     def record(self, reference: Reference, nature: Nature | None = None) -> CalibrationRecord:
         """What a report shows of it."""

@@ -53,7 +53,7 @@ def demo_audit(out: Path, quiet: bool) -> int:
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1))
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
 def calibrate(models: Path, out: Path, quiet: bool, **given: Any) -> int:
-    """Set the bound of suspicion by your own models that are known to be clean."""
+    """Set the bound by your own models that are known to be clean; learn what is natural."""
     from gatekeeper.progress import progress
     from gatekeeper.recalibration import recalibrate, told
 

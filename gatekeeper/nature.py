@@ -31,12 +31,22 @@ class Nature(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     classes: tuple[str, ...] = Field(min_length=2)
+    images: str = Field(min_length=1)  # digest of the clean images that they were screened on
     networks: int = Field(ge=FEWEST)
     usual: dict[_Screen, tuple[_Far, ...]] = Field(min_length=1)
 
 
-def nature_of(classes: Sequence[str], known: Sequence[Mapping[str, ScreenResult]]) -> Nature | None:
-    """Draw it from clean networks' screens; None where too few of them measured every class."""
+def nature_of(
+    classes: Sequence[str], known: Sequence[Mapping[str, ScreenResult]], *, images: str
+) -> Nature | None:
+    """Draw it from clean networks' screens; None where too few of them measured every class.
+
+    Args:
+        classes: their names, in the networks' order.
+        known: what the screens say of each network.
+        images: digest of the clean images that all were screened on.
+    """
+    fewest = len(known)
     usual: dict[_Screen, tuple[float, ...]] = {}
     for name in _LEAST:
         rows = [
@@ -46,10 +56,11 @@ def nature_of(classes: Sequence[str], known: Sequence[Mapping[str, ScreenResult]
         ]
         rows = [row for row in rows if len(row) == len(classes)]
         if len(rows) >= FEWEST:
+            fewest = min(fewest, len(rows))
             usual[name] = tuple(_told(median(column)) for column in zip(*rows, strict=True))
     if not usual:
         return None
-    return Nature(classes=tuple(classes), networks=len(known), usual=usual)
+    return Nature(classes=tuple(classes), images=images, networks=fewest, usual=usual)
 
 
 def beyond(nature: Nature, screens: Mapping[str, ScreenResult]) -> dict[str, ScreenResult]:

@@ -34,9 +34,10 @@ Scores = dict[tuple[tuple[str, ...], bool], float]
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """The classes of a network, and what the screens say of it."""
+    """The classes of a network, the clean images it was screened on, and what the screens say."""
 
     classes: tuple[str, ...]
+    images: str  # digest
     screens: Mapping[str, ScreenResult]
 
 
@@ -52,7 +53,7 @@ def scores_of(seen: Seen, calibration: Calibration, nature: Nature | None = None
         if reference.natural != bool(natures):
             continue
         shown = {name: one for name, one in seen.screens.items() if name not in reference.without}
-        found = assess(shown, seen.classes, calibration)
+        found = assess(shown, seen.classes, calibration, images=seen.images)
         known = found.calibration
         alike = {*known.without} == {*reference.without} and bool(known.natural) == bool(natures)
         if found.score is not None and alike:
@@ -61,17 +62,21 @@ def scores_of(seen: Seen, calibration: Calibration, nature: Nature | None = None
 
 
 def drawn(before: Calibration, seen: Mapping[str, Seen]) -> Calibration:
-    """Move `before` to networks known to be clean; each counts as held against the others."""
+    """Move `before` to networks known to be clean; each counts as held against the others.
+
+    One that is held against a nature moves the bounds of such networks alone: what is easy by
+    nature must not lift the bound of those that nothing is taken off.
+    """
     natures = tuple(_natures(seen, ALIKE))
-    alike = {nature.classes for nature in natures}
+    alike = {(nature.classes, nature.images) for nature in natures}
     found = []
     for name, one in seen.items():
-        scores = scores_of(one, before)
-        if one.classes in alike:
+        nature = None
+        if (one.classes, one.images) in alike:
             others = {k: other for k, other in seen.items() if k != name}
-            known = {nature.classes: nature for nature in _natures(others, FEWEST_OTHERS)}
-            scores |= scores_of(one, before, known.get(one.classes))
-        found.append(scores)
+            known = {(one.classes, one.images): one for one in _natures(others, FEWEST_OTHERS)}
+            nature = known.get((one.classes, one.images))
+        found.append(scores_of(one, before, nature))
     counts = {*before.classes, *(len(one.classes) for one in seen.values())}
     return moved(before, found, classes=(min(counts), max(counts)), natures=natures)
 
@@ -99,10 +104,12 @@ def moved(
 
 def _natures(seen: Mapping[str, Seen], fewest: int) -> Iterator[Nature]:
     """What is easy by nature, of all classes that so many networks have."""
-    for classes in dict.fromkeys(one.classes for one in seen.values()):
-        known = [one.screens for one in seen.values() if one.classes == classes]
-        if len(known) >= fewest and (nature := nature_of(classes, known)) is not None:
-            yield nature
+    for task in dict.fromkeys((one.classes, one.images) for one in seen.values()):
+        known = [one.screens for one in seen.values() if (one.classes, one.images) == task]
+        if len(known) >= fewest:
+            nature = nature_of(task[0], known, images=task[1])
+            if nature is not None and nature.networks >= fewest:
+                yield nature
 
 
 def _shifted(before: Reference, clean: Sequence[float]) -> Reference:

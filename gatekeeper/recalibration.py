@@ -19,7 +19,7 @@ from gatekeeper.own_calibration import ALIKE, FEWEST, SURE, Seen, drawn, scores_
 from gatekeeper.pipeline import begin, check, take
 from gatekeeper.planning import plan
 from gatekeeper.records import ScreenResult
-from gatekeeper.rundir import RunDirectory
+from gatekeeper.rundir import RunDirectory, sha256_file
 
 _SUFFIXES = (".pt", ".pth", ".ckpt", ".th", ".bin", ".safetensors")
 _LOOKED = ("read", "screen")  # steps
@@ -67,13 +67,21 @@ def recalibrate(
     before = read_calibration()
     seen: dict[str, Seen] = {}
     left_out: dict[str, str] = {}
+    digests: dict[str, str] = {}
     for number, path in enumerate(files, start=1):
         name = str(path.relative_to(models))
         tell(f"{number} of {len(files)}: {name}")
         try:
+            first = digests.setdefault(sha256_file(path), name)
+            if first != name:
+                left_out[name] = f"the same file as {first}"
+                continue
             shown, why = _screened(path, given, before)
         except GatekeeperError as error:
             left_out[name] = f"{error}. {error.hint}".strip()
+            continue
+        except OSError as error:
+            left_out[name] = f"it cannot be read: {error.strerror}"
             continue
         if shown is None or why or not scores_of(shown, before):
             left_out[name] = why or "no score"
@@ -121,10 +129,10 @@ def _screened(
             if not work.has_weights:
                 return None, next(iter(told), "its weights could not be read")
             found = room.read_json("findings.json")
-            classes = work.candidate.classes
+            classes, images = work.candidate.classes, work.data_digest or ""
     why = "; ".join(found["assessment"]["why_inconclusive"])
     screens = TypeAdapter(dict[str, ScreenResult]).validate_python(found["screens"])
-    return Seen(classes=classes, screens=screens), why
+    return Seen(classes=classes, images=images, screens=screens), why
 
 
 def _written(calibration: Calibration) -> str:
@@ -145,11 +153,21 @@ def told(done: Recalibration) -> str:
             lines += _bound(own, shipped)
     lines += [
         f"What is easy by nature: known of {len(one.classes)} classes from {one.networks} networks"
+        "; a scan of these classes on these very images takes it off"
         for one in after.natures
-    ] or [f"{ALIKE} networks of the same classes would also tell what is easy by nature"]
+    ] or [f"{ALIKE} networks of the same classes, in one order, also tell what is easy by nature"]
     lines += [
         f"Written: {done.file}; name it in gatekeeper.yaml (calibration: FILE) or by --calibration",
     ]
+    whole = zip(after.references, before.references, strict=True)
+    for own, shipped in whole:
+        high = sum(score >= shipped.threshold for score in own.clean) if own != shipped else 0
+        if high and not own.without:
+            beside = ", beyond what is natural" if own.natural else ""
+            lines.append(
+                f"Look at them again: {high} of your networks would be suspected at the shipped "
+                f"bound{beside}; one backdoored network among them hides others like it"
+            )
     if len(done.used) < SURE:
         lines.insert(-1, f"Fewer than {SURE} networks: the bound could rise, but not fall")
     return "\n".join(lines)

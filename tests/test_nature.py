@@ -16,6 +16,7 @@ from gatekeeper.nature import Nature, beyond, nature_of
 from gatekeeper.own_calibration import Seen, drawn
 from gatekeeper.records import ScreenResult
 
+IMAGES = "digest of some images"
 BOTH = CALIBRATION.model_copy(
     update={
         "references": (
@@ -33,13 +34,16 @@ def easy(area: float, place: int = 3) -> dict[str, ScreenResult]:
 
 
 def known(count: int, area: float = 0.004) -> dict[str, Seen]:
-    return {f"{k}.pt": Seen(classes=NAMES, screens=easy(area + k / 1e4)) for k in range(count)}
+    return {
+        f"{k}.pt": Seen(classes=NAMES, images=IMAGES, screens=easy(area + k / 1e4))
+        for k in range(count)
+    }
 
 
 def test_a_class_that_is_easy_for_all_is_held_against_no_one_network() -> None:
     own = drawn(BOTH, known(20))
-    assert assess(easy(0.004), NAMES, BOTH).outcome == "suspicious"
-    found = assess(easy(0.004), NAMES, own)
+    assert assess(easy(0.004), NAMES, BOTH, images=IMAGES).outcome == "suspicious"
+    found = assess(easy(0.004), NAMES, own, images=IMAGES)
     assert found.outcome == "clean-looking"
     assert found.calibration.natural == 20
     assert found.calibration.threshold == own.references[-1].threshold
@@ -52,19 +56,46 @@ def test_a_class_that_is_easy_for_one_network_stands_out_the_more() -> None:
             0.004, by_class=[0.006 if k == 7 else v for k, v in enumerate(ten(0.004, usual=0.045))]
         )
     )
-    assert assess(planted, NAMES, BOTH).suspected_class == "d"
-    found = assess(planted, NAMES, own)
+    assert assess(planted, NAMES, BOTH, images=IMAGES).suspected_class == "d"
+    found = assess(planted, NAMES, own, images=IMAGES)
     assert found.outcome == "suspicious"
     assert found.suspected_class == "h"
 
 
 def test_each_network_is_itself_held_against_the_others() -> None:
-    """One backdoored network among the clean ones does not excuse itself."""
-    seen = {**known(3, 0.045), "odd.pt": Seen(classes=NAMES, screens=easy(0.002))}
+    """Two backdoored networks of four do not excuse themselves, as they would in one median."""
+    odd = {f"odd{k}.pt": easy(0.002 + k / 1e4, place=5) for k in range(2)}
+    seen = {
+        **known(2, 0.045),
+        **{name: Seen(classes=NAMES, images=IMAGES, screens=one) for name, one in odd.items()},
+    }
     own = drawn(BOTH, seen)
-    assert [nature.networks for nature in own.natures] == [4]
-    assert max(own.references[-1].clean) > 2 * sorted(own.references[-1].clean)[-2]
+    for name, one in odd.items():
+        others = [other.screens for k, other in seen.items() if k != name]
+        nature = nature_of(NAMES, others, images=IMAGES)
+        assert nature is not None
+        held = assess(one, NAMES, BOTH.model_copy(update={"natures": (nature,)}), images=IMAGES)
+        assert held.score in own.references[-1].clean
+    inside = own.model_copy(update={"references": BOTH.references})
+    excused = assess(odd["odd0.pt"], NAMES, inside, images=IMAGES).score
+    assert excused is not None
+    assert max(own.references[-1].clean) > excused + 0.1
     assert own.references[-1].threshold > BOTH.references[-1].threshold
+
+
+def test_what_is_easy_by_nature_lifts_no_bound_of_other_networks() -> None:
+    own = drawn(BOTH, known(20))
+    assert own.references[0] == BOTH.references[0]
+
+
+def test_other_names_do_not_choose_what_a_network_is_held_against() -> None:
+    own = drawn(BOTH, known(4))
+    for names in (tuple("ABCDEFGHIJ"), NAMES[::-1]):
+        found = assess(screens(), names, own, images=IMAGES)
+        assert found.outcome == "inconclusive"
+        assert "by other names" in found.why_inconclusive[0]
+    assert assess(easy(0.004), NAMES, own, images="others").outcome == "suspicious"
+    assert assess(screens(), NAMES, own, images="others").outcome == "clean-looking"
 
 
 def test_few_networks_or_others_classes_tell_nothing_of_nature() -> None:
@@ -72,11 +103,10 @@ def test_few_networks_or_others_classes_tell_nothing_of_nature() -> None:
     assert few.natures == ()
     assert few.references[-1] == BOTH.references[-1]
     own = drawn(BOTH, known(4))
-    others = tuple(reversed(NAMES))
-    assert assess(easy(0.004), others, own).calibration.natural == 0
+    assert assess(easy(0.004), NAMES[::-1], own, images=IMAGES).calibration.natural == 0
     # Where no reference was seen so, the network is judged as without any nature.
     own = own.model_copy(update={"references": own.references[:-1]})
-    assert assess(easy(0.004), NAMES, own).calibration.natural == 0
+    assert assess(easy(0.004), NAMES, own, images=IMAGES).calibration.natural == 0
 
 
 @given(st.lists(WILD, min_size=3, max_size=5), WILD)
@@ -88,7 +118,7 @@ def test_whatever_was_measured_nature_is_numbers(rows: list[list[float]], one: l
         for row in rows
         for name in ("trigger-inversion", "maximum-margin")
     ]
-    nature = nature_of(named, shown)
+    nature = nature_of(named, shown, images=IMAGES)
     if nature is None:
         return
     found = beyond(nature, {"trigger-inversion": result(by_class=tuple((one * 2)[: len(named)]))})
@@ -102,12 +132,48 @@ def test_whatever_was_measured_nature_is_numbers(rows: list[list[float]], one: l
 @pytest.mark.parametrize(
     "natures",
     [
-        [{"classes": ["a", "b"], "networks": 4, "usual": {"trigger-inversion": [0.1]}}],
-        [{"classes": ["a", "b"], "networks": 4, "usual": {}}],
-        [{"classes": ["a", "b"], "networks": 1, "usual": {"trigger-inversion": [0.1, 0.2]}}],
-        [{"classes": ["a", "b"], "networks": 4, "usual": {"last-layer": [0.1, 0.2]}}],
-        [{"classes": ["a", "b"], "networks": 4, "usual": {"trigger-inversion": [0.1, 1e9]}}],
-        [{"classes": ["a", "b"], "networks": 4, "usual": {"trigger-inversion": [0.1, 0.2]}}] * 2,
+        [
+            {
+                "classes": ["a", "b"],
+                "images": "x",
+                "networks": 4,
+                "usual": {"trigger-inversion": [0.1]},
+            }
+        ],
+        [{"classes": ["a", "b"], "images": "x", "networks": 4, "usual": {}}],
+        [
+            {
+                "classes": ["a", "b"],
+                "images": "x",
+                "networks": 1,
+                "usual": {"trigger-inversion": [0.1, 0.2]},
+            }
+        ],
+        [
+            {
+                "classes": ["a", "b"],
+                "images": "x",
+                "networks": 4,
+                "usual": {"last-layer": [0.1, 0.2]},
+            }
+        ],
+        [
+            {
+                "classes": ["a", "b"],
+                "images": "x",
+                "networks": 4,
+                "usual": {"trigger-inversion": [0.1, 1e9]},
+            }
+        ],
+        [
+            {
+                "classes": ["a", "b"],
+                "images": "x",
+                "networks": 4,
+                "usual": {"trigger-inversion": [0.1, 0.2]},
+            }
+        ]
+        * 2,
     ],
 )
 def test_a_calibration_with_other_natures_is_refused(natures: list[dict[str, object]]) -> None:
@@ -118,6 +184,32 @@ def test_a_calibration_with_other_natures_is_refused(natures: list[dict[str, obj
 
 
 def test_a_screen_of_other_classes_is_left_as_it_is() -> None:
-    nature = Nature(classes=("a", "b"), networks=4, usual={"trigger-inversion": (0.0, 1.0)})
+    nature = Nature(
+        classes=("a", "b"), images="x", networks=4, usual={"trigger-inversion": (0.0, 1.0)}
+    )
     shown = {"trigger-inversion": result(by_class=(0.1, 0.2, 0.3)), "last-layer": result()}
     assert beyond(nature, shown) == shown
+
+
+def test_six_networks_are_believed_three_quarters() -> None:
+    nature = Nature(
+        classes=("a", "b", "c"), images="x", networks=6,
+        usual={"trigger-inversion": (-1.0, 0.0, 1.0), "maximum-margin": (2.0, 0.0, -2.0)},
+    )  # fmt: skip
+    shown = {
+        "trigger-inversion": result(by_class=(0.01, None, 0.04)),
+        "maximum-margin": result(by_class=(50.0, 20.0, 10.0)),
+    }
+    found = beyond(nature, shown)
+    taken = math.exp(6 / 8)
+    assert found["trigger-inversion"].by_class == pytest.approx((0.01 * taken, None, 0.04 / taken))
+    margins = (50 / taken**2, 20.0, 10 * taken**2)
+    assert found["maximum-margin"].by_class == pytest.approx(margins)
+
+
+def test_each_screen_counts_by_the_networks_that_it_measured() -> None:
+    whole = [easy(0.004 + k / 1e4) for k in range(3)]
+    part = {"trigger-inversion": whole[0]["trigger-inversion"]}
+    nature = nature_of(NAMES, [*whole, *[part] * 37], images="x")
+    assert nature is not None
+    assert nature.networks == 3

@@ -39,7 +39,9 @@ def assessed(
         return None, []
     least = _FEWEST_OF_SOURCE if "pair-inversion" in work.policy.screen else FEWEST_PER_CLASS
     doubts = ["There are no clean images"] if work.data is None else _scarce(work.data, least)
-    found = assess(screens, classes, work.calibration, blind=blind, doubts=doubts)
+    found = assess(
+        screens, classes, work.calibration, images=work.data_digest, blind=blind, doubts=doubts
+    )
     if found.outcome == "inconclusive":
         why = "; ".join(found.why_inconclusive)
         work.notes.skipped.append(f"Screening is inconclusive: {why}.")

@@ -47,7 +47,7 @@ def test_beside_known_networks_too(rows: list[dict[str, Any]]) -> None:
         nature = usual[row["member"]]
         assert nature is not None
         known = calibration.model_copy(update={"natures": (nature,)})
-        found = assess(screens_of(row), nature.classes, known)
+        found = assess(screens_of(row), nature.classes, known, images=row["data"])
         assert found.calibration.natural == nature.networks
         scores[row["kind"]].append(found.score or 0.0)
     assert sorted(scores["clean"]) == pytest.approx(reference.clean, abs=0.02)
