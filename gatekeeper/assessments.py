@@ -70,6 +70,7 @@ class CalibrationRecord:
     false_alarms: Rate  # at the threshold
     detection: Rate
     without: tuple[str, ...] = ()  # screens that these networks were seen without, as this one
+    own: bool = False  # drawn from the organisation's own networks
     natural: int = 0  # clean networks of the same classes that tell what is easy by nature
 
 

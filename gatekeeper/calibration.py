@@ -52,6 +52,7 @@ class Reference(BaseModel):
     model_config = _FROZEN
     without: tuple[str, ...] = ()  # screens
     natural: bool = False  # held against what clean networks of the same classes show
+    own: bool = False  # drawn from an organisation's networks, each held against the others
     threshold: float  # scores from here on are suspicious
     clean: tuple[float, ...] = Field(min_length=1)
     backdoored: tuple[float, ...]
@@ -99,9 +100,8 @@ class Calibration(BaseModel):
         if len(set(kept)) < len(kept):
             message = "two references are without the same screens"
             raise ValueError(message)
-        for name in frozenset().union(*(one.without for one in self.references)) - {
-            *SCREEN_OF.values()
-        }:
+        named = {name for one in self.references for name in one.without}
+        for name in named - {*SCREEN_OF.values()}:
             message = (
                 f"no screen {name!r} is weighed; {', '.join(dict.fromkeys(SCREEN_OF.values()))} are"
             )
@@ -141,6 +141,7 @@ class Calibration(BaseModel):
             sha256=self.sha256,
             without=reference.without,
             natural=nature.networks if nature is not None else 0,
+            own=reference.own,
             threshold=reference.threshold,
             clean=reference.clean,
             backdoored=reference.backdoored,

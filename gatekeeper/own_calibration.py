@@ -130,6 +130,7 @@ def _shifted(before: Reference, clean: Sequence[float]) -> Reference:
         ]
     return before.model_copy(
         update={
+            "own": True,
             "threshold": bound,
             "clean": tuple(sorted(clean)),
             "false_alarms": rate(alarms),

@@ -178,7 +178,7 @@ def _bound(own: Reference, shipped: Reference) -> list[str]:
     seen = f"seen without {' and '.join(own.without)}: " if own.without else ""
     seen = f"beyond what is natural: {seen}" if own.natural else seen
     if own == shipped and not own.without:
-        return [f"{seen}as shipped, since fewer than {FEWEST} networks were seen so"]
+        return [f"{seen}as shipped, since fewer than {FEWEST} networks are held against it"]
     if own.without and own.threshold == shipped.threshold:
         return []
     return [

@@ -86,6 +86,9 @@ def test_each_network_is_itself_held_against_the_others() -> None:
 def test_what_is_easy_by_nature_lifts_no_bound_of_other_networks() -> None:
     own = drawn(BOTH, known(20))
     assert own.references[0] == BOTH.references[0]
+    # and a report tells whose networks the rates are of
+    assert assess(screens(), NAMES, own, images=IMAGES).calibration.own
+    assert not assess(screens(), NAMES, own, images="others").calibration.own
 
 
 def test_other_names_do_not_choose_what_a_network_is_held_against() -> None:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 from gatekeeper.assessing import assess
 from gatekeeper.assessments import Assessment
-from gatekeeper.calibration import OWN
 from gatekeeper.checks import SUSPECTED
 from gatekeeper.evidence import SCREEN_OF
 from gatekeeper.records import Finding, ScreenResult
@@ -63,7 +62,7 @@ def _scarce(data: CleanData, least: int) -> list[str]:
 
 def _finding(found: Assessment) -> Finding:
     rate = found.calibration.false_alarms
-    whose = "own " if found.calibration.name == OWN else ""
+    whose = "own " if found.calibration.own else ""
     unseen = "each held against the others" if whose else "of kinds unseen"
     return Finding(
         rule_id=SUSPECTED,
