@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -42,6 +42,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "gpu" in item.keywords and not torch.cuda.is_available():
             item.add_marker(lacks_gpu)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _patience() -> Iterator[None]:
+    """Whole minutes for what a candidate is given seconds for: machines of tests may stall.
+
+    Tests of the limits themselves set their own.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gatekeeper.candidate.budget._SECONDS", 120.0)
+        patch.setattr("gatekeeper.candidate.graph.convert._MOST_SECONDS", 120)
+        yield
 
 
 def fresh_network(seed: int = 0) -> Model:

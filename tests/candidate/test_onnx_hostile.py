@@ -235,7 +235,7 @@ def test_every_cut_of_a_file_is_undecided_or_blocked_and_still_onnx(tmp_path: Pa
      b"\x08\x08\x3a\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01", b"\x3a\x04\x9b\x06\x00\x00",
      b"\x08\x0a\x3a\x03\x0a\x01\xff"],
 )  # fmt: skip
-def test_broken_messages_end_soon_with_a_line(content: bytes, tmp_path: Path) -> None:
+def test_broken_messages_end_with_a_line(content: bytes, tmp_path: Path) -> None:
     with pytest.raises(QuarantineError):
         taken(saved(content, tmp_path))
 

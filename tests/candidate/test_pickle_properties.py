@@ -99,7 +99,7 @@ def test_a_foreign_name_is_found_wherever_it_stands(
     ],
     ids=["lists", "tuples", "memo", "dup", "opcodes", "declared 2^60", "declared 2^31", "line"],
 )
-def test_bombs_end_soon(bomb: bytes, reason: str, tmp_path: Path) -> None:
+def test_bombs_are_unreadable_for_their_reason(bomb: bytes, reason: str, tmp_path: Path) -> None:
     inspection = inspected(bomb, tmp_path)
     assert reason in inspection.unreadable
     assert not blocked(inspection)

@@ -358,7 +358,7 @@ def large(layers: Callable[[], nn.Module], count: int) -> nn.Sequential:
     ],
     ids=["mish", "relu", "lrn", "pool", "depthwise"],
 )
-def test_many_cheap_layers_on_a_large_image_are_refused_soon(
+def test_many_cheap_layers_on_a_large_image_are_refused(
     layer: Callable[[], nn.Module], count: int, tmp_path: Path
 ) -> None:
     path = saved(large(layer, count), tmp_path)
