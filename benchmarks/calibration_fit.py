@@ -16,7 +16,7 @@ import numpy as np
 
 from gatekeeper.calibration import threshold
 from gatekeeper.evidence import SCREEN_OF, Seen, gathered, values_for, weighed
-from gatekeeper.nature import Nature, beyond, nature_of
+from gatekeeper.nature import Nature, nature_of, take_off
 from gatekeeper.records import PairArea, ScreenResult
 
 _TURNS = 5
@@ -114,7 +114,7 @@ def shown(row: dict[str, Any], without: Sequence[str], nature: Nature | None = N
     """Give what a row shows, as if the screens of `without` had not run, beyond what is natural."""
     results = screens_of(row)
     if nature is not None:
-        results = beyond(nature, results)
+        results = take_off(nature, results)
     return gathered({name: results[name] for name in results if name not in without})
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from gatekeeper.assessments import Assessment, Evidence, Kind, Standing
 from gatekeeper.calibration import Calibration, Reference
 from gatekeeper.evidence import BY_CLASS, LEAVING, PAIR, SCREEN_OF, gathered, values_for, weighed
-from gatekeeper.nature import Nature, beyond
+from gatekeeper.nature import Nature, take_off
 from gatekeeper.policy import NEEDED
 from gatekeeper.records import ScreenResult
 
@@ -112,7 +112,7 @@ def _hold(
     """Hold a network against known ones that were seen as it was, of the same task if there are."""
     nature = calibration.nature(classes, images)
     if nature is not None:
-        evidence, target = _evidence(beyond(nature, screens), len(classes), calibration)
+        evidence, target = _evidence(take_off(nature, screens), len(classes), calibration)
         reference = calibration.reference(_unseen(evidence), natural=True)
         if reference is not None:
             return _Held(evidence=evidence, target=target, reference=reference, nature=nature)

@@ -63,7 +63,7 @@ def nature_of(
     return Nature(classes=tuple(classes), images=images, networks=fewest, usual=usual)
 
 
-def beyond(nature: Nature, screens: Mapping[str, ScreenResult]) -> dict[str, ScreenResult]:
+def take_off(nature: Nature, screens: Mapping[str, ScreenResult]) -> dict[str, ScreenResult]:
     """Take from what the screens measured of each class what is easy by nature."""
     believed = nature.networks / (nature.networks + _DOUBTED)
     found = dict(screens)

@@ -33,7 +33,7 @@ Scores = dict[tuple[tuple[str, ...], bool], float]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class Screened:
     """The classes of a network, the clean images it was screened on, and what the screens say."""
 
     classes: tuple[str, ...]
@@ -41,7 +41,7 @@ class Seen:
     screens: Mapping[str, ScreenResult]
 
 
-def scores_of(seen: Seen, calibration: Calibration, nature: Nature | None = None) -> Scores:
+def scores_of(seen: Screened, calibration: Calibration, nature: Nature | None = None) -> Scores:
     """The score as it is without the screens of each reference; none where one is missing.
 
     With a `nature`, those of the references that are held against one.
@@ -61,7 +61,7 @@ def scores_of(seen: Seen, calibration: Calibration, nature: Nature | None = None
     return scores
 
 
-def drawn(before: Calibration, seen: Mapping[str, Seen]) -> Calibration:
+def draw(before: Calibration, seen: Mapping[str, Screened]) -> Calibration:
     """Move `before` to networks known to be clean; each counts as held against the others.
 
     One that is held against a nature moves the bounds of such networks alone: what is easy by
@@ -78,10 +78,10 @@ def drawn(before: Calibration, seen: Mapping[str, Seen]) -> Calibration:
             nature = known.get((one.classes, one.images))
         found.append(scores_of(one, before, nature))
     counts = {*before.classes, *(len(one.classes) for one in seen.values())}
-    return moved(before, found, classes=(min(counts), max(counts)), natures=natures)
+    return move(before, found, classes=(min(counts), max(counts)), natures=natures)
 
 
-def moved(
+def move(
     before: Calibration,
     found: Sequence[Scores],
     *,
@@ -102,7 +102,7 @@ def moved(
     )  # fmt: skip
 
 
-def _natures(seen: Mapping[str, Seen], fewest: int) -> Iterator[Nature]:
+def _natures(seen: Mapping[str, Screened], fewest: int) -> Iterator[Nature]:
     """What is easy by nature, of all classes that so many networks have."""
     for task in dict.fromkeys((one.classes, one.images) for one in seen.values()):
         known = [one.screens for one in seen.values() if (one.classes, one.images) == task]

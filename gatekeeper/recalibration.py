@@ -13,9 +13,9 @@ import yaml
 from pydantic import TypeAdapter
 
 from gatekeeper.calibration import Calibration, Reference, read_calibration
-from gatekeeper.errors import CardError, GatekeeperError, UsageError
+from gatekeeper.errors import CalibrationError, CardError, GatekeeperError, UsageError
 from gatekeeper.job import Job
-from gatekeeper.own_calibration import ALIKE, FEWEST, SURE, Seen, drawn, scores_of
+from gatekeeper.own_calibration import ALIKE, FEWEST, SURE, Screened, draw, scores_of
 from gatekeeper.pipeline import begin, check, take
 from gatekeeper.planning import plan
 from gatekeeper.records import ScreenResult
@@ -35,6 +35,7 @@ class Recalibration:
     left_out: dict[str, str]  # why, by model
     before: Calibration
     after: Calibration
+    crowded: int = 0  # tasks whose nature had no room in a file that is read again
 
 
 def recalibrate(
@@ -65,7 +66,7 @@ def recalibrate(
         raise UsageError(message, hint="Make it, or choose another --out.")
     _see_images(files, given)
     before = read_calibration()
-    seen: dict[str, Seen] = {}
+    seen: dict[str, Screened] = {}
     left_out: dict[str, str] = {}
     digests: dict[str, str] = {}
     for number, path in enumerate(files, start=1):
@@ -92,9 +93,31 @@ def recalibrate(
         reasons = "; ".join(f"{name}: {why}" for name, why in [*left_out.items()][:3])
         hint = f"At least {FEWEST} are needed. {reasons}".rstrip()
         raise UsageError(message, hint=hint)
-    after = drawn(before, seen)
+    whole = draw(before, seen)
+    after = fitting(whole)
     room.write_text(out.name, _written(after))
-    return Recalibration(file=out, used=tuple(seen), left_out=left_out, before=before, after=after)
+    return Recalibration(
+        file=out, used=tuple(seen), left_out=left_out, before=before, after=after,
+        crowded=len(whole.natures) - len(after.natures),
+    )  # fmt: skip
+
+
+def fitting(calibration: Calibration) -> Calibration:
+    """Leave natures out, from the fewest networks on, until the file is one that can be read."""
+    natures = sorted(calibration.natures, key=lambda one: -one.networks)
+    with tempfile.TemporaryDirectory(prefix="gatekeeper-") as folder:
+        file = Path(folder) / "calibration.yaml"
+        while True:
+            fewer = calibration.model_copy(update={"natures": tuple(natures)})
+            file.write_text(_written(fewer), encoding="utf-8")
+            try:
+                read_calibration(str(file))
+            except CalibrationError:
+                if not natures:
+                    raise
+                natures.pop()
+            else:
+                return fewer
 
 
 def _see_images(files: Sequence[Path], given: Mapping[str, Any]) -> None:
@@ -110,7 +133,7 @@ def _see_images(files: Sequence[Path], given: Mapping[str, Any]) -> None:
 
 def _screened(
     path: Path, given: dict[str, Any], calibration: Calibration
-) -> tuple[Seen | None, str]:
+) -> tuple[Screened | None, str]:
     """What one network shows, and why that means nothing where it is so."""
     # Networks with another number of classes are what a calibration of one's own is for.
     wide = _written(calibration.model_copy(update={"classes": (1, _MOST_CLASSES)}))
@@ -132,7 +155,7 @@ def _screened(
             classes, images = work.candidate.classes, work.data_digest or ""
     why = "; ".join(found["assessment"]["why_inconclusive"])
     screens = TypeAdapter(dict[str, ScreenResult]).validate_python(found["screens"])
-    return Seen(classes=classes, images=images, screens=screens), why
+    return Screened(classes=classes, images=images, screens=screens), why
 
 
 def _written(calibration: Calibration) -> str:
@@ -156,9 +179,11 @@ def told(done: Recalibration) -> str:
         "; a scan of these classes on these very images takes it off"
         for one in after.natures
     ] or [f"{ALIKE} networks of the same classes, in one order, also tell what is easy by nature"]
-    lines += [
-        f"Written: {done.file}; name it in gatekeeper.yaml (calibration: FILE) or by --calibration",
-    ]
+    if done.crowded:
+        lines.append(
+            f"What is easy by nature of {done.crowded} more tasks has no room in one file: "
+            "calibrate on fewer tasks at once"
+        )
     whole = zip(after.references, before.references, strict=True)
     for own, shipped in whole:
         high = sum(score >= shipped.threshold for score in own.clean) if own != shipped else 0
@@ -169,7 +194,10 @@ def told(done: Recalibration) -> str:
                 f"bound{beside}; one backdoored network among them hides others like it"
             )
     if len(done.used) < SURE:
-        lines.insert(-1, f"Fewer than {SURE} networks: the bound could rise, but not fall")
+        lines.append(f"Fewer than {SURE} networks: the bound could rise, but not fall")
+    lines.append(
+        f"Written: {done.file}; name it in gatekeeper.yaml (calibration: FILE) or by --calibration"
+    )
     return "\n".join(lines)
 
 

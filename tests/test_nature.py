@@ -12,8 +12,8 @@ from test_evidence import WILD, result, ten
 
 from gatekeeper.assessing import assess
 from gatekeeper.calibration import Calibration
-from gatekeeper.nature import Nature, beyond, nature_of
-from gatekeeper.own_calibration import Seen, drawn
+from gatekeeper.nature import Nature, nature_of, take_off
+from gatekeeper.own_calibration import Screened, draw
 from gatekeeper.records import ScreenResult
 
 IMAGES = "digest of some images"
@@ -33,15 +33,15 @@ def easy(area: float, place: int = 3) -> dict[str, ScreenResult]:
     return screens(trigger_inversion=result(area, by_class=shown))
 
 
-def known(count: int, area: float = 0.004) -> dict[str, Seen]:
+def known(count: int, area: float = 0.004) -> dict[str, Screened]:
     return {
-        f"{k}.pt": Seen(classes=NAMES, images=IMAGES, screens=easy(area + k / 1e4))
+        f"{k}.pt": Screened(classes=NAMES, images=IMAGES, screens=easy(area + k / 1e4))
         for k in range(count)
     }
 
 
 def test_a_class_that_is_easy_for_all_is_held_against_no_one_network() -> None:
-    own = drawn(BOTH, known(20))
+    own = draw(BOTH, known(20))
     assert assess(easy(0.004), NAMES, BOTH, images=IMAGES).outcome == "suspicious"
     found = assess(easy(0.004), NAMES, own, images=IMAGES)
     assert found.outcome == "clean-looking"
@@ -50,7 +50,7 @@ def test_a_class_that_is_easy_for_all_is_held_against_no_one_network() -> None:
 
 
 def test_a_class_that_is_easy_for_one_network_stands_out_the_more() -> None:
-    own = drawn(BOTH, known(4))
+    own = draw(BOTH, known(4))
     planted = screens(
         trigger_inversion=result(
             0.004, by_class=[0.006 if k == 7 else v for k, v in enumerate(ten(0.004, usual=0.045))]
@@ -67,9 +67,9 @@ def test_each_network_is_itself_held_against_the_others() -> None:
     odd = {f"odd{k}.pt": easy(0.002 + k / 1e4, place=5) for k in range(2)}
     seen = {
         **known(2, 0.045),
-        **{name: Seen(classes=NAMES, images=IMAGES, screens=one) for name, one in odd.items()},
+        **{name: Screened(classes=NAMES, images=IMAGES, screens=one) for name, one in odd.items()},
     }
-    own = drawn(BOTH, seen)
+    own = draw(BOTH, seen)
     for name, one in odd.items():
         others = [other.screens for k, other in seen.items() if k != name]
         nature = nature_of(NAMES, others, images=IMAGES)
@@ -84,7 +84,7 @@ def test_each_network_is_itself_held_against_the_others() -> None:
 
 
 def test_what_is_easy_by_nature_lifts_no_bound_of_other_networks() -> None:
-    own = drawn(BOTH, known(20))
+    own = draw(BOTH, known(20))
     assert own.references[0] == BOTH.references[0]
     # and a report tells whose networks the rates are of
     assert assess(screens(), NAMES, own, images=IMAGES).calibration.own
@@ -92,7 +92,7 @@ def test_what_is_easy_by_nature_lifts_no_bound_of_other_networks() -> None:
 
 
 def test_other_names_do_not_choose_what_a_network_is_held_against() -> None:
-    own = drawn(BOTH, known(4))
+    own = draw(BOTH, known(4))
     for names in (tuple("ABCDEFGHIJ"), NAMES[::-1]):
         found = assess(screens(), names, own, images=IMAGES)
         assert found.outcome == "inconclusive"
@@ -102,10 +102,10 @@ def test_other_names_do_not_choose_what_a_network_is_held_against() -> None:
 
 
 def test_few_networks_or_others_classes_tell_nothing_of_nature() -> None:
-    few = drawn(BOTH, known(3))
+    few = draw(BOTH, known(3))
     assert few.natures == ()
     assert few.references[-1] == BOTH.references[-1]
-    own = drawn(BOTH, known(4))
+    own = draw(BOTH, known(4))
     assert assess(easy(0.004), NAMES[::-1], own, images=IMAGES).calibration.natural == 0
     # Where no reference was seen so, the network is judged as without any nature.
     own = own.model_copy(update={"references": own.references[:-1]})
@@ -124,7 +124,7 @@ def test_whatever_was_measured_nature_is_numbers(rows: list[list[float]], one: l
     nature = nature_of(named, shown, images=IMAGES)
     if nature is None:
         return
-    found = beyond(nature, {"trigger-inversion": result(by_class=tuple((one * 2)[: len(named)]))})
+    found = take_off(nature, {"trigger-inversion": result(by_class=tuple((one * 2)[: len(named)]))})
     values = found["trigger-inversion"].by_class
     assert [value is None for value in values] == [
         value is None for value in (one * 2)[: len(named)]
@@ -191,7 +191,7 @@ def test_a_screen_of_other_classes_is_left_as_it_is() -> None:
         classes=("a", "b"), images="x", networks=4, usual={"trigger-inversion": (0.0, 1.0)}
     )
     shown = {"trigger-inversion": result(by_class=(0.1, 0.2, 0.3)), "last-layer": result()}
-    assert beyond(nature, shown) == shown
+    assert take_off(nature, shown) == shown
 
 
 def test_six_networks_are_believed_three_quarters() -> None:
@@ -203,7 +203,7 @@ def test_six_networks_are_believed_three_quarters() -> None:
         "trigger-inversion": result(by_class=(0.01, None, 0.04)),
         "maximum-margin": result(by_class=(50.0, 20.0, 10.0)),
     }
-    found = beyond(nature, shown)
+    found = take_off(nature, shown)
     taken = math.exp(6 / 8)
     assert found["trigger-inversion"].by_class == pytest.approx((0.01 * taken, None, 0.04 / taken))
     margins = (50 / taken**2, 20.0, 10 * taken**2)

@@ -12,7 +12,9 @@ from test_assessing import CALIBRATION, NAMES, screens
 
 from gatekeeper.calibration import read_calibration
 from gatekeeper.model import Images, Model
-from gatekeeper.own_calibration import Scores, Seen, moved, scores_of
+from gatekeeper.nature import Nature
+from gatekeeper.own_calibration import Scores, Screened, move, scores_of
+from gatekeeper.recalibration import Recalibration, fitting, told
 from gatekeeper.records import ScreenResult
 
 SHIPPED = CALIBRATION.references[0]
@@ -24,7 +26,7 @@ def scored(*scores: float) -> list[Scores]:
 
 def test_few_networks_may_raise_the_bound_and_not_lower_it() -> None:
     low, high = (
-        moved(CALIBRATION, scored(0.1, 0.2, last), classes=(2, 10)).references[0]
+        move(CALIBRATION, scored(0.1, 0.2, last), classes=(2, 10)).references[0]
         for last in (0.3, 4.5)
     )
     assert low.threshold == SHIPPED.threshold
@@ -32,12 +34,12 @@ def test_few_networks_may_raise_the_bound_and_not_lower_it() -> None:
     assert high.detection.value == 0.5  # of the calibration's two, at the new bound
     assert high.clean == (0.1, 0.2, 4.5)
     assert high.false_alarms.n == 3
-    # A bound drawn from the other two would have suspected the third.
+    # A bound draw from the other two would have suspected the third.
     assert (low.false_alarms.value, high.false_alarms.value) == (0, pytest.approx(1 / 3))
 
 
 def test_many_networks_may_lower_it() -> None:
-    after = moved(CALIBRATION, scored(*(k / 100 for k in range(40))), classes=(2, 10))
+    after = move(CALIBRATION, scored(*(k / 100 for k in range(40))), classes=(2, 10))
     first, second, *_ = after.references
     assert first.threshold < 0.4 < SHIPPED.threshold
     assert first.false_alarms.value <= 0.05
@@ -46,12 +48,36 @@ def test_many_networks_may_lower_it() -> None:
 
 
 def test_a_network_counts_where_it_was_seen_by_the_same_screens() -> None:
-    whole = scores_of(Seen(classes=NAMES, images="x", screens=screens()), CALIBRATION)
+    whole = scores_of(Screened(classes=NAMES, images="x", screens=screens()), CALIBRATION)
     assert whole.keys() == {((), False), (("pair-inversion",), False)}
     assert whole[(), False] >= whole[("pair-inversion",), False]
     part = screens(pair_inversion=ScreenResult(score=None, outcome="not-run"))
-    kept = scores_of(Seen(classes=NAMES, images="x", screens=part), CALIBRATION)
+    kept = scores_of(Screened(classes=NAMES, images="x", screens=part), CALIBRATION)
     assert kept.keys() == {(("pair-inversion",), False)}
+
+
+def test_what_has_no_room_in_a_file_that_is_read_is_left_out_and_told(tmp_path: Path) -> None:
+    shipped = read_calibration()
+    classes = tuple(f"class {k:01000}" for k in range(200))
+    natures = tuple(
+        Nature(
+            classes=classes, images=f"images {networks}", networks=networks,
+            usual={"maximum-margin": (0.5,) * len(classes)},
+        )
+        for networks in (5, 9, 7, 8)
+    )  # fmt: skip
+    crowded = shipped.model_copy(update={"natures": natures})
+    kept = fitting(crowded)
+    assert [nature.networks for nature in kept.natures] == [9, 8]
+    assert fitting(shipped) == shipped
+    done = Recalibration(
+        file=tmp_path / "own.yaml", used=("one",), left_out={}, before=shipped, after=kept,
+        crowded=2,
+    )  # fmt: skip
+    *_, crowding, few, written = told(done).splitlines()
+    assert "of 2 more tasks has no room" in crowding
+    assert "could rise, but not fall" in few
+    assert written.startswith("Written: ")
 
 
 def test_wrong_input_is_one_line(tmp_path: Path) -> None:
@@ -59,7 +85,7 @@ def test_wrong_input_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "one").mkdir()
     torch.save({"odd": torch.zeros(3, 3)}, tmp_path / "one/odd.pt")
-    for words, told in (
+    for words, line in (
         (["--models", "none"], "none is no folder"),
         (["--models", "empty", "--out", "there.yaml"], "there.yaml exists"),
         (["--models", "empty"], "only 0 of 0 networks under empty can be scored"),
@@ -68,7 +94,7 @@ def test_wrong_input_is_one_line(tmp_path: Path) -> None:
     ):
         done = gatekeeper("calibrate", *words, cwd=tmp_path)
         assert done.returncode == 2
-        assert told in done.stderr
+        assert line in done.stderr
         assert "Traceback" not in done.stderr
     assert (tmp_path / "there.yaml").read_text(encoding="utf-8") == "kept"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "one", "there.yaml"]
