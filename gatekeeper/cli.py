@@ -74,7 +74,7 @@ def scan_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--purify",
             "method",
-            help="auto, ft-sam, ft-sam-restore, awm, super-ft, fst, unlearn or ft.",
+            help="auto, ft-sam, ft-sam-restore, awm, awm-taught, super-ft, fst, unlearn or ft.",
         ),
         click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda[:N]."),
         click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1)),

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-METHODS = ("auto", "ft-sam", "ft-sam-restore", "awm", "super-ft", "fst", "unlearn", "ft")
+METHODS = (
+    "auto",
+    "ft-sam",
+    "ft-sam-restore",
+    "awm",
+    "awm-taught",
+    "super-ft",
+    "fst",
+    "unlearn",
+    "ft",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -66,7 +66,7 @@ class Purify(BaseModel):
     model_config = _FROZEN
     when: Literal["always", "flagged", "never"] = "always"
     method: Literal[
-        "auto", "ft-sam", "ft-sam-restore", "awm", "super-ft", "fst", "unlearn", "ft"
+        "auto", "ft-sam", "ft-sam-restore", "awm", "awm-taught", "super-ft", "fst", "unlearn", "ft"
     ] = "auto"
 
 

@@ -8,6 +8,7 @@ from gatekeeper.purification.ft_sam import FTSAM
 from gatekeeper.purification.interface import Purifier
 from gatekeeper.purification.restoration import Restoration
 from gatekeeper.purification.super_fine_tune import SuperFineTune
+from gatekeeper.purification.taught_masking import TaughtMasking
 from gatekeeper.purification.unlearning import Unlearning
 from gatekeeper.purification.weight_masking import WeightMasking
 
@@ -15,6 +16,7 @@ _METHODS: tuple[type[Purifier], ...] = (
     FTSAM,
     Restoration,
     WeightMasking,
+    TaughtMasking,
     SuperFineTune,
     FeatureShift,
     Unlearning,
@@ -30,6 +32,7 @@ __all__ = [
     "Purifier",
     "Restoration",
     "SuperFineTune",
+    "TaughtMasking",
     "Unlearning",
     "WeightMasking",
 ]

@@ -15,6 +15,7 @@ from gatekeeper.purification.marks import find_marks
 from gatekeeper.purification.memory import Memory
 from gatekeeper.purification.restoration import Restoration
 from gatekeeper.purification.super_fine_tune import SuperFineTune
+from gatekeeper.purification.taught_masking import TaughtMasking, seek_marks
 from gatekeeper.purification.tuning import Tuning
 from gatekeeper.purification.unlearning import Unlearning
 from gatekeeper.purification.weight_masking import WeightMasking
@@ -42,6 +43,8 @@ _NORMALISED = (
 )
 # Learning rate, radius and weight of the countered perturbation.
 _COUNTERS = ((0.05, 1.0, 1.0), (0.05, 0.5, 1.0), (0.05, 0.2, 1.0), (0.05, 0.0, 0.5))
+# Weight of the bare images, and AWM's bound of its perturbation.
+_TAUGHT = ((0.5, 1000.0), (0.7, 300.0), (0.9, 300.0))
 # Without BatchNorm the same step would end at chance.
 _BARE = (
     (0.1, 0.5, 0.0),
@@ -77,7 +80,8 @@ class Ladder:
 def plan(model: Model, clean: Images, *, seed: int) -> tuple[Ladder, ...]:
     """Give the ladders in the order in which they should be climbed.
 
-    With a few images of each class only the masks of AWM are safe. Otherwise FT-SAM comes first,
+    With a few images of each class only masks are safe: those that the candidate teaches, and then
+    those of AWM. Otherwise FT-SAM comes first,
     from the hottest step that the literature found harmless, and with the way back where that costs
     accuracy; then methods of another kind, those that cost least first. `seed` is that of
     the search for the candidate's marks.
@@ -86,7 +90,7 @@ def plan(model: Model, clean: Images, *, seed: int) -> tuple[Ladder, ...]:
     flip = knows(model, clean, MIRRORED)  # then mirrored images serve as more images
     masks = _masks(len(clean), flip=flip)
     if scarce:
-        return (masks,)
+        return _taught(model, clean, seed=seed), masks
     tuned = (_sharpness(model, clean, flip=flip, seed=seed), _counters(model, clean, flip=flip))
     return (*tuned, masks, *_others(model, clean, flip=flip))
 
@@ -124,6 +128,12 @@ def _counters(model: Model, clean: Images, *, flip: bool) -> Ladder:
         for lr, rho, counter in _COUNTERS
     )  # fmt: skip
     return Ladder(rungs=rungs)
+
+
+def _taught(model: Model, clean: Images, *, seed: int) -> Ladder:
+    seek = cache(lambda: seek_marks(model, clean, seed=seed))
+    rungs = tuple(TaughtMasking(keep=keep, tau=tau, seek=seek) for keep, tau in _TAUGHT)
+    return Ladder(rungs=rungs, start=1)
 
 
 def _masks(images: int, *, flip: bool) -> Ladder:

@@ -13,21 +13,15 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.func import functional_call
+from torch import Tensor
 
 from gatekeeper.allocation import hold_freed_memory
 from gatekeeper.augmentation import augment
-from gatekeeper.errors import StepError
 from gatekeeper.model import Images, Model
-from gatekeeper.network import layers
-from gatekeeper.precision import autocast
 from gatekeeper.purification.interface import OnEpoch, story
+from gatekeeper.purification.masks import Masks, bounded
 from gatekeeper.records import Attempt, Epoch, Purification
 from gatekeeper.training import Diverged, predictions
-
-_MOST_AT_ONCE = 256  # images in one pass
-_REFERENCE_INPUTS = 3 * 32 * 32  # values of the images that tau was published for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,12 +72,12 @@ class WeightMasking:
         history = []
         for number in range(self.rounds):
             loss = masking.round()
-            seen = None if validation is None else masking.accuracy(validation)
+            seen = None if validation is None else masking.masks.accuracy(validation)
             line = Epoch(epoch=number + 1, loss=loss, learning_rate=self.lr, accuracy=seen)
             history.append(line)
             if on_epoch is not None:
                 on_epoch(line)
-        purified = masking.folded()
+        purified = masking.masks.folded()
         attempt = Attempt(
             method=self.method,
             settings={**asdict(self), "images": len(clean)},
@@ -100,18 +94,13 @@ class _Masking:
 
     def __init__(self, settings: WeightMasking, model: Model, clean: Images, seed: int) -> None:
         self.settings = settings
-        self.model = model.clone()
-        self.view = self.model.pixels_to_logits().to(model.device).eval()
+        self.masks = Masks(model, lr=settings.lr)
         self.generator = torch.Generator().manual_seed(seed)
-        self.weights = _masked_weights(self.model)
-        self.masks = {name: torch.ones_like(w).requires_grad_() for name, w in self.weights.items()}
-        self.optimiser = torch.optim.Adam(self.masks.values(), lr=settings.lr)
         chosen = torch.randperm(len(clean), generator=self.generator)[: settings.sample]
         images = clean.select(chosen.to(clean.pixels.device)).to(model.device)
         self.pixels, self.labels = self._copied(images)
         self.believed = predictions(model, images).to(model.device)
         self.believed = self.believed.repeat(settings.copies + 1)
-        self.bound = settings.tau * self.pixels[0].numel() / _REFERENCE_INPUTS
 
     def round(self) -> float:
         """Raise the perturbation, then teach the masks; give the mean loss."""
@@ -127,56 +116,24 @@ class _Masking:
             raise Diverged(message)
         return loss
 
-    @torch.no_grad()
-    def accuracy(self, images: Images) -> float:
-        """Share in [0, 1] of `images` that are right under the masks as they stand."""
-        right = 0
-        for index in torch.arange(len(images), device=images.pixels.device).split(_MOST_AT_ONCE):
-            part = images.select(index).to(self.model.device)
-            right += int((self._answer(part.floats()).argmax(1) == part.labels).sum())
-        return right / max(1, len(images))
-
-    @torch.no_grad()
-    def folded(self) -> Model:
-        """Give the network with every weight times its mask."""
-        for name, weight in self.weights.items():
-            weight.mul_(self.masks[name].detach())
-        for weight in self.model.network.parameters():
-            weight.requires_grad_(True)
-        return self.model
-
     def _perturbation(self) -> Tensor:
         """(1, C, H, W): from zero, ascend what the network answers by itself, then bound it."""
         change = torch.zeros_like(self.pixels[:1])
         for _ in range(self.settings.passes):
             for index in self._batches():
                 change.requires_grad_()
-                answers = self._answer(self.pixels[index] + change)
+                answers = self.masks.answer(self.pixels[index] + change)
                 loss = F.cross_entropy(answers, self.believed[index])
                 (slope,) = torch.autograd.grad(loss, change)
                 change = change.detach() + self.settings.ascent * slope
-        return change * (self.bound / change.abs().sum().clamp_min(1e-12)).clamp_max(1.0)
+        return bounded(change, self.settings.tau)
 
     def _teach(self, index: Tensor, change: Tensor) -> Tensor:
         share, pixels, labels = self.settings.alpha, self.pixels[index], self.labels[index]
-        clean = F.cross_entropy(self._answer(pixels), labels)
-        moved = F.cross_entropy(self._answer((pixels + change).clamp(0, 1)), labels)
-        price = torch.stack([mask.abs().sum() for mask in self.masks.values()]).sum()
-        loss = share * clean + (1 - share) * moved + self.settings.gamma * price
-        self.optimiser.zero_grad()
-        loss.backward()
-        self.optimiser.step()
-        with torch.no_grad():
-            for mask in self.masks.values():
-                mask.clamp_(0, 1)
-        return loss.detach()
-
-    def _answer(self, pixels: Tensor) -> Tensor:
-        worn = {f"network.{name}": w * self.masks[name] for name, w in self.weights.items()}
-        pixels = pixels.contiguous(memory_format=torch.channels_last)
-        with autocast(pixels.device, "auto"):
-            answers: Tensor = functional_call(self.view, worn, (pixels,))
-        return answers.float()
+        clean = F.cross_entropy(self.masks.answer(pixels), labels)
+        moved = F.cross_entropy(self.masks.answer((pixels + change).clamp(0, 1)), labels)
+        loss = share * clean + (1 - share) * moved + self.settings.gamma * self.masks.price()
+        return self.masks.step(loss)
 
     def _copied(self, images: Images) -> tuple[Tensor, Tensor]:
         pixels = images.floats()
@@ -189,18 +146,3 @@ class _Masking:
     def _batches(self) -> list[Tensor]:
         order = torch.randperm(len(self.labels), generator=self.generator)
         return list(order.to(self.labels.device).split(self.settings.batch))
-
-
-def _masked_weights(model: Model) -> dict[str, Tensor]:
-    """Weights of convolutions and linear layers by their full name, frozen."""
-    for weight in model.network.parameters():
-        weight.requires_grad_(False)
-    named: dict[nn.Module, str] = {module: name for name, module in model.network.named_modules()}
-    found = {}
-    for layer in layers(model):
-        full = f"{named[layer.module]}.{layer.parameter}".removeprefix(".")
-        found[full] = layer.module.get_parameter(layer.parameter).data
-    if not found:
-        message = f"{model.architecture} has no convolution and no linear layer"
-        raise StepError(message, hint="Use --purify ft-sam.")
-    return found

@@ -16,6 +16,7 @@ from gatekeeper.purification import (
     FineTune,
     Restoration,
     SuperFineTune,
+    TaughtMasking,
     Unlearning,
     WeightMasking,
 )
@@ -57,6 +58,7 @@ PROMISES: dict[str, tuple[Purify, float]] = {
         0.05,
     ),
     "awm": (lambda m, c: WeightMasking(alpha=0.99)(m, c, seed=0), 0.10),
+    "awm-taught": (lambda m, c: TaughtMasking(rounds=15, steps=10)(m, c, seed=0), 0.10),
     "super-ft": (lambda m, c: SuperFineTune()(m, c, seed=0), 0.05),
     "fst": (lambda m, c: FeatureShift(lr=0.05, epochs=20, batch=64)(m, c, seed=0), 0.05),
     "unlearn": (
@@ -67,7 +69,7 @@ PROMISES: dict[str, tuple[Purify, float]] = {
 }
 
 
-LONG = {"ft-sam-restore", "awm"}
+LONG = {"ft-sam-restore", "awm", "awm-taught"}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,95 @@
+"""A soft mask in [0, 1] for every weight of a frozen network, and how masks are taught."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from gatekeeper.errors import StepError
+from gatekeeper.model import Images, Model
+from gatekeeper.network import layers
+from gatekeeper.precision import autocast
+
+_MOST_AT_ONCE = 256  # images in one pass
+_REFERENCE_INPUTS = 3 * 32 * 32  # values of the images that tau was published for
+
+
+class Masks:
+    """The masks of a copy of `model`, all 1 at first, and the Adam that learns them by `lr`.
+
+    Raises:
+        StepError: the network has no convolution and no linear layer.
+    """
+
+    def __init__(self, model: Model, *, lr: float) -> None:
+        """Freeze a copy of the network, in eval mode."""
+        self.model = model.clone()
+        self.view = self.model.pixels_to_logits().to(model.device).eval()
+        self.weights = _masked_weights(self.model)
+        self.masks = {name: torch.ones_like(w).requires_grad_() for name, w in self.weights.items()}
+        self.optimiser = torch.optim.Adam(self.masks.values(), lr=lr)
+
+    def answer(self, pixels: Tensor) -> Tensor:
+        """(N, C, H, W) in [0, 1] -> (N, classes) logits under the masks as they stand."""
+        worn = {f"network.{name}": w * self.masks[name] for name, w in self.weights.items()}
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        with autocast(pixels.device, "auto"):
+            answers: Tensor = functional_call(self.view, worn, (pixels,))
+        return answers.float()
+
+    def price(self) -> Tensor:
+        """() sum of all masks."""
+        return torch.stack([mask.abs().sum() for mask in self.masks.values()]).sum()
+
+    def step(self, loss: Tensor) -> Tensor:
+        """Descend once, keep the masks in [0, 1], and give the loss, detached."""
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step()
+        with torch.no_grad():
+            for mask in self.masks.values():
+                mask.clamp_(0, 1)
+        return loss.detach()
+
+    @torch.no_grad()
+    def accuracy(self, images: Images) -> float:
+        """Share in [0, 1] of `images` that are right under the masks as they stand."""
+        right = 0
+        for index in torch.arange(len(images), device=images.pixels.device).split(_MOST_AT_ONCE):
+            part = images.select(index).to(self.model.device)
+            right += int((self.answer(part.floats()).argmax(1) == part.labels).sum())
+        return right / max(1, len(images))
+
+    @torch.no_grad()
+    def folded(self) -> Model:
+        """Give the network with every weight times its mask."""
+        for name, weight in self.weights.items():
+            weight.mul_(self.masks[name].detach())
+        for weight in self.model.network.parameters():
+            weight.requires_grad_(True)
+        return self.model
+
+
+def bounded(change: Tensor, tau: float) -> Tensor:
+    """(1, C, H, W) -> the same, its L1 norm at most `tau` for 3x32x32 values, else by their number.
+
+    AWM bounds its perturbation so, once it has climbed.
+    """
+    bound = tau * change.numel() / _REFERENCE_INPUTS
+    return change * (bound / change.abs().sum().clamp_min(1e-12)).clamp_max(1.0)
+
+
+def _masked_weights(model: Model) -> dict[str, Tensor]:
+    """Weights of convolutions and linear layers by their full name, frozen."""
+    for weight in model.network.parameters():
+        weight.requires_grad_(False)
+    named: dict[nn.Module, str] = {module: name for name, module in model.network.named_modules()}
+    found = {}
+    for layer in layers(model):
+        full = f"{named[layer.module]}.{layer.parameter}".removeprefix(".")
+        found[full] = layer.module.get_parameter(layer.parameter).data
+    if not found:
+        message = f"{model.architecture} has no convolution and no linear layer"
+        raise StepError(message, hint="Use --purify ft-sam.")
+    return found

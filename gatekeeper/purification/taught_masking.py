@@ -1,0 +1,196 @@
+"""Masks over the weights, taught by the candidate on variations of a handful of clean images.
+
+AWM (Chai and Chen, NeurIPS 2022) learns its masks from labels; with one image of each class they
+fit these images and forget the rest. Here the candidate's own answers are what the masks keep, on
+variations without end (`variations.py`), and they must give the same answers where a change that
+misleads the masked network as it stands is laid over the image: one that sends every image
+elsewhere, as in AWM, one for each class that sends images there, and what the gate found to force
+the candidate. A mask can only weaken a weight, so little new can be learnt, and little is.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gatekeeper.allocation import hold_freed_memory
+from gatekeeper.model import Images, Model
+from gatekeeper.precision import autocast
+from gatekeeper.purification.interface import OnEpoch, story
+from gatekeeper.purification.marks import Marks, find_marks
+from gatekeeper.purification.masks import Masks, bounded
+from gatekeeper.records import Attempt, Epoch, Purification
+from gatekeeper.training import Diverged, predictions
+from gatekeeper.variations import vary
+
+_SOUGHT_ON = 640  # variations that the candidate's marks are sought on
+_MOST_CLASSES = 50  # that a change is kept for, drawn by chance where there are more
+_MOST_DIRECTIONS = 8  # classes whose change climbs in one step, so that each sees some images
+_CLIMB = 0.25  # of `reach`, in each step
+_DIRECTED, _ASTRAY = 0.5, 0.25  # shares of the images under a class's change, and under AWM's
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaughtMasking:
+    """Settings. `keep` is the weight of the bare images; 1 - `keep` that of the misled ones.
+
+    `tau` bounds AWM's perturbation, for 3x32x32 values, and grows with their number; `reach` those
+    of the classes, in pixel values. `seek` gives the candidate's marks, so that many attempts seek
+    once; where left out, they are sought on variations of the clean images.
+    """
+
+    method: ClassVar[str] = "awm-taught"
+
+    rounds: int = 60
+    steps: int = 20  # of the masks, in a round
+    ascents: int = 10  # of AWM's perturbation, in a round
+    keep: float = 0.7
+    tau: float = 300.0
+    ascent: float = 10.0  # step of AWM's perturbation
+    reach: float = 8 / 255
+    lr: float = 0.01  # of Adam, on the masks; falls to 0 along a cosine
+    batch: int = 64
+    seek: Callable[[], Marks] | None = field(default=None, repr=False, compare=False)
+
+    def __call__(
+        self,
+        model: Model,
+        clean: Images,
+        *,
+        seed: int,
+        validation: Images | None = None,
+        on_epoch: OnEpoch | None = None,
+    ) -> tuple[Model, Purification]:
+        """Purify `model` on `clean`; the labels are not used.
+
+        Raises:
+            StepError: the network has no convolution and no linear layer.
+            Diverged: the loss became NaN or infinite.
+        """
+        hold_freed_memory()
+        started = time.perf_counter()
+        teaching = _Teaching(self, model, clean, seed)
+        history = []
+        for number in range(self.rounds):
+            rate = self.lr * (1 + math.cos(math.pi * number / self.rounds)) / 2
+            loss = teaching.round(rate)
+            seen = None if validation is None else teaching.masks.accuracy(validation)
+            line = Epoch(epoch=number + 1, loss=loss, learning_rate=rate, accuracy=seen)
+            history.append(line)
+            if on_epoch is not None:
+                on_epoch(line)
+        attempt = Attempt(
+            method=self.method,
+            settings={**self._plain(), "marks": len(teaching.marks), "images": len(clean)},
+            seconds=time.perf_counter() - started,
+            outcome="accepted",
+            message="the only attempt",
+            history=tuple(history),
+        )
+        return teaching.masks.folded(), story(attempt, model, seed)
+
+    def _plain(self) -> dict[str, Any]:
+        """Give the settings that can be told."""
+        return {name: value for name, value in vars(self).items() if name != "seek"}
+
+
+def varied(model: Model, clean: Images, *, seed: int, count: int) -> Images:
+    """Give `count` variations of `clean`, each of the class that `model` names."""
+    generator = torch.Generator().manual_seed(seed)
+    pixels = (vary(clean.floats(), count, generator) * 255).round().to(torch.uint8)
+    images = Images(pixels=pixels, labels=clean.labels.new_zeros(count), classes=clean.classes)
+    return Images(
+        pixels=pixels, labels=predictions(model, images).to(clean.labels.device),
+        classes=clean.classes,
+    )  # fmt: skip
+
+
+class _Teaching:
+    """The masks, what misleads them as they stand, and the candidate that knows better."""
+
+    def __init__(self, settings: TaughtMasking, model: Model, clean: Images, seed: int) -> None:
+        self.settings = settings
+        self.masks = Masks(model, lr=settings.lr)
+        self.teacher = model.clone().pixels_to_logits().to(model.device).eval()
+        self.generator = torch.Generator().manual_seed(seed)
+        self.pixels = clean.to(model.device).floats()
+        self.marks = settings.seek() if settings.seek else seek_marks(model, clean, seed=seed)
+        order = torch.randperm(len(model.classes), generator=self.generator)
+        self.classes = order[:_MOST_CLASSES].to(model.device)
+        self.directed = self.pixels.new_zeros(len(self.classes), *self.pixels.shape[1:])
+
+    def round(self, rate: float) -> float:
+        """Raise AWM's perturbation, then teach the masks; give the mean loss."""
+        for group in self.masks.optimiser.param_groups:
+            group["lr"] = rate
+        astray = self._astray()
+        loss = float(torch.stack([self._step(astray) for _ in range(self.settings.steps)]).mean())
+        if not math.isfinite(loss):
+            message = f"the loss became {loss}"
+            raise Diverged(message)
+        return loss
+
+    def _step(self, astray: Tensor) -> Tensor:
+        pixels, taught = self._drawn()
+        misled = self._misled(pixels, taught.argmax(1), astray)
+        answers = self.masks.answer(torch.cat([pixels, misled]))
+        bare, moved = F.cross_entropy(
+            answers, torch.cat([taught, taught]), reduction="none"
+        ).chunk(2)  # fmt: skip
+        keep = self.settings.keep
+        return self.masks.step(keep * bare.mean() + (1 - keep) * moved.mean())
+
+    def _drawn(self) -> tuple[Tensor, Tensor]:
+        """(N, C, H, W) variations, and (N, classes) what the candidate answers on them."""
+        pixels = vary(self.pixels, self.settings.batch, self.generator)
+        with torch.no_grad(), autocast(pixels.device, "auto"):
+            taught = self.teacher(pixels.contiguous(memory_format=torch.channels_last))
+        return pixels, taught.float().softmax(dim=1)
+
+    def _astray(self) -> Tensor:
+        """(1, C, H, W): from zero, ascend what the candidate answers, then bound it, as in AWM."""
+        change = torch.zeros_like(self.pixels[:1])
+        for _ in range(self.settings.ascents):
+            pixels, taught = self._drawn()
+            change.requires_grad_()
+            loss = F.cross_entropy(self.masks.answer(pixels + change), taught.argmax(1))
+            (slope,) = torch.autograd.grad(loss, change)
+            change = change.detach() + self.settings.ascent * slope
+        return bounded(change, self.settings.tau)
+
+    def _misled(self, pixels: Tensor, own: Tensor, astray: Tensor) -> Tensor:
+        """Lay over each image what misleads; images of a class keep out of its own change's way."""
+        which = self._climbed(pixels)
+        kind = torch.rand(len(pixels), generator=self.generator).to(pixels.device)
+        there = (kind < _DIRECTED) & (self.classes[which] != own)
+        marked = (kind >= _DIRECTED + _ASTRAY) & (len(self.marks) > 0)
+        change = torch.where(there.view(-1, 1, 1, 1), self.directed[which], astray)
+        misled = (pixels + change).clamp(0, 1)
+        misled[marked] = self.marks.worn(pixels[marked], self.generator)
+        return misled
+
+    def _climbed(self, pixels: Tensor) -> Tensor:
+        """Let a few changes climb towards their classes; give (N,) which one each image is due."""
+        few = torch.randperm(len(self.directed), generator=self.generator)[:_MOST_DIRECTIONS]
+        which = few[torch.randint(len(few), (len(pixels),), generator=self.generator)]
+        which = which.to(pixels.device)
+        change = self.directed[which].requires_grad_()
+        answers = self.masks.answer((pixels + change).clamp(0, 1))
+        loss = F.cross_entropy(answers, self.classes[which], reduction="sum")
+        (slope,) = torch.autograd.grad(loss, change)
+        total = torch.zeros_like(self.directed).index_add_(0, which, slope)
+        reach = self.settings.reach
+        self.directed = (self.directed - _CLIMB * reach * total.sign()).clamp(-reach, reach)
+        return which
+
+
+def seek_marks(model: Model, clean: Images, *, seed: int) -> Marks:
+    """Find the candidate's marks on variations of `clean`, which may be a handful."""
+    return find_marks(model, varied(model, clean, seed=seed, count=_SOUGHT_ON), seed=seed)
