@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -11,6 +14,7 @@ from gatekeeper.model import Images, Model
 from gatekeeper.network import layers
 from gatekeeper.precision import autocast
 
+_Learnt = TypeVar("_Learnt")
 _MOST_AT_ONCE = 256  # images in one pass
 _REFERENCE_INPUTS = 3 * 32 * 32  # values of the images that tau was published for
 
@@ -69,6 +73,21 @@ class Masks:
         for weight in self.model.network.parameters():
             weight.requires_grad_(True)
         return self.model
+
+
+def with_room(learn: Callable[[int], _Learnt], batch: int) -> _Learnt:
+    """Learn on batches of `batch`; where a GPU is out of memory, once more on half of it.
+
+    Raises:
+        StepError: there is no room for that either.
+    """
+    for images in (batch, max(1, batch // 2)):
+        try:
+            return learn(images)
+        except torch.cuda.OutOfMemoryError:
+            torch.cuda.empty_cache()
+    message = f"the GPU has no room to learn masks on batches of {max(1, batch // 2)}"
+    raise StepError(message, hint="Use a GPU with more memory, or --device cpu.")
 
 
 def bounded(change: Tensor, tau: float) -> Tensor:

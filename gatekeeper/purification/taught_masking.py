@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
@@ -25,7 +25,7 @@ from gatekeeper.model import Images, Model
 from gatekeeper.precision import autocast
 from gatekeeper.purification.interface import OnEpoch, story
 from gatekeeper.purification.marks import Marks, find_marks
-from gatekeeper.purification.masks import Masks, bounded
+from gatekeeper.purification.masks import Masks, bounded, with_room
 from gatekeeper.records import Attempt, Epoch, Purification
 from gatekeeper.training import Diverged, predictions
 from gatekeeper.variations import vary
@@ -75,6 +75,22 @@ class TaughtMasking:
             Diverged: the loss became NaN or infinite.
         """
         hold_freed_memory()
+        return with_room(
+            lambda batch: replace(self, batch=batch)._learn(
+                model, clean, seed=seed, validation=validation, on_epoch=on_epoch
+            ),
+            self.batch,
+        )
+
+    def _learn(
+        self,
+        model: Model,
+        clean: Images,
+        *,
+        seed: int,
+        validation: Images | None,
+        on_epoch: OnEpoch | None,
+    ) -> tuple[Model, Purification]:
         started = time.perf_counter()
         teaching = _Teaching(self, model, clean, seed)
         history = []

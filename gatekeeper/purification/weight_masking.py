@@ -8,7 +8,7 @@ the clean answers and to resist it. In the end the masks are folded into the wei
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -19,7 +19,7 @@ from gatekeeper.allocation import hold_freed_memory
 from gatekeeper.augmentation import augment
 from gatekeeper.model import Images, Model
 from gatekeeper.purification.interface import OnEpoch, story
-from gatekeeper.purification.masks import Masks, bounded
+from gatekeeper.purification.masks import Masks, bounded, with_room
 from gatekeeper.records import Attempt, Epoch, Purification
 from gatekeeper.training import Diverged, predictions
 
@@ -67,6 +67,22 @@ class WeightMasking:
             Diverged: the loss became NaN or infinite.
         """
         hold_freed_memory()
+        return with_room(
+            lambda batch: replace(self, batch=batch)._learn(
+                model, clean, seed=seed, validation=validation, on_epoch=on_epoch
+            ),
+            self.batch,
+        )
+
+    def _learn(
+        self,
+        model: Model,
+        clean: Images,
+        *,
+        seed: int,
+        validation: Images | None,
+        on_epoch: OnEpoch | None,
+    ) -> tuple[Model, Purification]:
         started = time.perf_counter()
         masking = _Masking(self, model, clean, seed)
         history = []
