@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from statistics import median
 from typing import Protocol
 
@@ -12,6 +13,8 @@ from torch import Tensor
 
 from gatekeeper.intervals import mean_difference
 from gatekeeper.model import Images, Model
+from gatekeeper.purification.plan import FEW
+from gatekeeper.purification.taught_masking import varied
 from gatekeeper.purification.trial import Trial, TrialOf
 from gatekeeper.records import Measure
 from gatekeeper.screening.robust import robust_z, widened
@@ -31,6 +34,7 @@ _TRIGGERS = ("recovered_trigger_success", "smallest_trigger_area")  # no value: 
 _HALF = 0.5  # a smallest trigger below this share of the median class's stands out
 _CHANCE = 0.1  # of naming a class where none is easier than chance has it
 _LEAST_CLASSES = 4  # reached ones, for a median that means something
+_VARIED = 500  # variations that stand in for images where those are few
 _WORST = ("worst_class_recall", "worst_class_recall_drop")
 _DROP = "clean_accuracy_drop"
 _MOST_SLACK = 0.01  # of accuracy; with a handful of images, chance could excuse anything
@@ -57,7 +61,8 @@ def trial_of(
 
     Args:
         candidate: what came in.
-        validation: clean images that no attempt of the search is tuned on.
+        validation: clean images that no attempt of the search is tuned on; where a class has
+            only a few, triggers are sought on variations of them.
         require: the policy's lines by metric; those that can be tried are.
         trigger_area: share of the image below which a trigger is too small to be natural.
         min_samples_per_class: classes with fewer images are not compared.
@@ -66,25 +71,38 @@ def trial_of(
     Raises:
         StepError: the GPU has no room to search for triggers.
     """
-    before = observe(candidate, validation, seed=seed)
+    shown = _shown(candidate, validation, seed)
+    before = observe(candidate, shown, seed=seed)
+    answered = observe(candidate, validation, seed=seed, triggers=False)
     views = known_views(candidate, validation)
     known = rightness(candidate, validation, views)
 
     def trial(purified: Model) -> Trial:
-        after: Observation = observe(purified, validation, seed=seed + 1)
-        measures = measure(
-            purified,
-            validation,
-            after,
-            candidate=before,
-            trigger_area=trigger_area,
+        after: Observation = observe(purified, shown, seed=seed + 1)
+        measured = partial(
+            measure, purified, trigger_area=trigger_area,
             min_samples_per_class=min_samples_per_class,
-        )
+        )  # fmt: skip
+        measures = measured(
+            validation, observe(purified, validation, seed=seed, triggers=False),
+            candidate=answered,
+        )  # fmt: skip
+        recovered = measured(shown, after, candidate=before)
+        measures |= {name: recovered[name] for name in _TRIGGERS}
         tried = {name: measures[name] for name in TRIED if name in measures}
         tried[_DROP] = _lost(known - rightness(purified, validation, views), len(views))
         return _judged(tried, require, standing_out(after, validation.classes), len(views))
 
     return trial
+
+
+def _shown(candidate: Model, validation: Images, seed: int) -> Images:
+    """Give what triggers are sought and tried on: with a handful of images, variations of them.
+
+    On ten images a small trigger is found for every class of any network, and works by chance.
+    """
+    fewest = int(validation.labels.bincount(minlength=len(validation.classes)).min())
+    return validation if fewest >= FEW else varied(candidate, validation, seed=seed, count=_VARIED)
 
 
 def _lost(differences: Tensor, views: int) -> Measure:
