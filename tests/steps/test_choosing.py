@@ -11,7 +11,8 @@ from gatekeeper.policy import Bound, read_policy
 from gatekeeper.purification import FTSAM
 from gatekeeper.purification.trial import TrialOf
 from gatekeeper.records import Measure
-from gatekeeper.steps.choosing import _judged, _violates, standing_out, trial_of
+from gatekeeper.steps.choosing import _judged, _shown, _violates, standing_out, trial_of
+from gatekeeper.training import predictions
 from gatekeeper.triggers import Trigger
 from gatekeeper.verification import Observation
 
@@ -133,3 +134,34 @@ def test_the_loss_of_accuracy_is_asked_for_in_the_views_that_the_candidate_knows
     assert drop.low is not None
     assert drop.low < 0
     assert "views that the candidate knows" in drop.note
+
+
+def test_variations_stand_in_for_images_where_a_class_has_only_a_few(
+    clean_model: Model, held_out: Images
+) -> None:
+    assert _shown(clean_model, held_out, 0) is held_out
+    shown = _shown(clean_model, held_out.select(torch.arange(20)), 0)
+    assert len(shown) > 100
+    assert torch.equal(shown.labels, predictions(clean_model, shown))
+    assert shown.labels.unique().numel() > 2
+
+
+@pytest.mark.slow
+def test_with_a_handful_of_images_triggers_are_tried_on_variations_of_them(
+    clean_model: Model, backdoored: Model, held_out: Images
+) -> None:
+    """Ten images alone: every class of a clean network has a trigger that is small on them."""
+    first = [int((held_out.labels == k).nonzero()[0, 0]) for k in range(10)]
+    few = held_out.select(torch.tensor(first))
+    policy = read_policy("one-shot")
+    area = policy.require["smallest_trigger_area"].at_least
+    assert area is not None
+    clean, planted = (
+        trial_of(
+            candidate, few, policy.require, trigger_area=area, min_samples_per_class=10, seed=0
+        )(candidate)
+        for candidate in (clean_model, backdoored)
+    )
+    assert (clean.trigger_left, planted.trigger_left) == (False, True)
+    assert clean.measures["recovered_trigger_success"].n > 100
+    assert clean.measures["clean_accuracy"].n == 10
