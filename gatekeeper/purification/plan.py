@@ -80,19 +80,18 @@ class Ladder:
 def plan(model: Model, clean: Images, *, seed: int) -> tuple[Ladder, ...]:
     """Give the ladders in the order in which they should be climbed.
 
-    With a few images of each class only masks are safe: those that the candidate teaches, and then
-    those of AWM. Otherwise FT-SAM comes first,
+    With a few images of each class only masks that the candidate teaches are safe: what is learnt
+    from labels forgets the rest, and no image is left to show it. Otherwise FT-SAM comes first,
     from the hottest step that the literature found harmless, and with the way back where that costs
     accuracy; then methods of another kind, those that cost least first. `seed` is that of
     the search for the candidate's marks.
     """
     scarce = int(clean.labels.bincount(minlength=len(clean.classes)).min()) < FEW
     flip = knows(model, clean, MIRRORED)  # then mirrored images serve as more images
-    masks = _masks(len(clean), flip=flip)
     if scarce:
-        return _taught(model, clean, seed=seed), masks
+        return (_taught(model, clean, seed=seed),)
     tuned = (_sharpness(model, clean, flip=flip, seed=seed), _counters(model, clean, flip=flip))
-    return (*tuned, masks, *_others(model, clean, flip=flip))
+    return (*tuned, _masks(len(clean), flip=flip), *_others(model, clean, flip=flip))
 
 
 def _sharpness(model: Model, clean: Images, *, flip: bool, seed: int) -> Ladder:
