@@ -18,7 +18,7 @@ def purification(result: dict[str, Any]) -> list[str]:
     return [*lines, "", *_by_attack(result["rows"], "5%"), "", *_other_cells(result)]
 
 
-BUDGETS = ("1%", "one")  # beside that of the headline
+_BESIDE = ("1%", "one")  # beside that of the headline
 _NAMED = {"one": "one of each class"}
 _HEAD = (
     "| method | victims | mean ASR | max ASR | mean accuracy lost | max | mean DER | clean twin "
@@ -59,7 +59,7 @@ def _pair(rows: list[dict[str, Any]]) -> str:
 
 
 def _other_cells(result: dict[str, Any]) -> list[str]:
-    """The other amounts of clean images and of poison, where every method was run."""
+    """The other amounts of clean images and of poison, where they were run."""
     summary = result["summary"]
     budgets = dict.fromkeys(b for numbers in summary.values() for b in numbers["by_budget"])
     lines = []
@@ -72,7 +72,7 @@ def _other_cells(result: dict[str, Any]) -> list[str]:
             found = numbers["by_budget"].get(budget, {})
             cells = [found.get("victims", 0), *(_percent(found.get(n)) for n in _COLUMNS)]
             lines.append("| " + " | ".join(map(str, [method, *cells])) + " |")
-        if budget in BUDGETS:
+        if budget in _BESIDE:
             lines += ["", *_by_attack(result["rows"], budget)]
     return lines
 

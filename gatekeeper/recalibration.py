@@ -103,21 +103,18 @@ def recalibrate(
 
 
 def fitting(calibration: Calibration) -> Calibration:
-    """Leave natures out, from the fewest networks on, until the file is one that can be read."""
+    """Keep the natures, those of most networks first, that a file has room for and can be read."""
     natures = sorted(calibration.natures, key=lambda one: -one.networks)
+    kept = calibration.model_copy(update={"natures": ()})
     with tempfile.TemporaryDirectory(prefix="gatekeeper-") as folder:
         file = Path(folder) / "calibration.yaml"
-        while True:
-            fewer = calibration.model_copy(update={"natures": tuple(natures)})
-            file.write_text(_written(fewer), encoding="utf-8")
-            try:
+        for nature in natures:
+            more = kept.model_copy(update={"natures": (*kept.natures, nature)})
+            file.write_text(_written(more), encoding="utf-8")
+            with suppress(CalibrationError):
                 read_calibration(str(file))
-            except CalibrationError:
-                if not natures:
-                    raise
-                natures.pop()
-            else:
-                return fewer
+                kept = more
+    return kept
 
 
 def _see_images(files: Sequence[Path], given: Mapping[str, Any]) -> None:
@@ -178,11 +175,15 @@ def told(done: Recalibration) -> str:
         f"What is easy by nature: known of {len(one.classes)} classes from {one.networks} networks"
         "; a scan of these classes on these very images takes it off"
         for one in after.natures
-    ] or [f"{ALIKE} networks of the same classes, in one order, also tell what is easy by nature"]
+    ]
+    if not after.natures and not done.crowded:
+        lines.append(
+            f"{ALIKE} networks of the same classes, in one order, also tell what is easy by nature"
+        )
     if done.crowded:
         lines.append(
-            f"What is easy by nature of {done.crowded} more tasks has no room in one file: "
-            "calibrate on fewer tasks at once"
+            f"What is easy by nature has no room in the file for {done.crowded} of the tasks: "
+            "calibrate on fewer at once"
         )
     whole = zip(after.references, before.references, strict=True)
     for own, shipped in whole:

@@ -34,7 +34,7 @@ def test_few_networks_may_raise_the_bound_and_not_lower_it() -> None:
     assert high.detection.value == 0.5  # of the calibration's two, at the new bound
     assert high.clean == (0.1, 0.2, 4.5)
     assert high.false_alarms.n == 3
-    # A bound draw from the other two would have suspected the third.
+    # A bound drawn from the other two would have suspected the third.
     assert (low.false_alarms.value, high.false_alarms.value) == (0, pytest.approx(1 / 3))
 
 
@@ -66,6 +66,11 @@ def test_what_has_no_room_in_a_file_that_is_read_is_left_out_and_told(tmp_path: 
         )
         for networks in (5, 9, 7, 8)
     )  # fmt: skip
+    huge = natures[0].model_copy(
+        update={"classes": tuple(f"{k:01000}" for k in range(600)), "networks": 20,
+                "usual": {"maximum-margin": (0.5,) * 600}}
+    )  # fmt: skip
+    natures = (*natures, huge)
     crowded = shipped.model_copy(update={"natures": natures})
     kept = fitting(crowded)
     assert [nature.networks for nature in kept.natures] == [9, 8]
@@ -75,7 +80,7 @@ def test_what_has_no_room_in_a_file_that_is_read_is_left_out_and_told(tmp_path: 
         crowded=2,
     )  # fmt: skip
     *_, crowding, few, written = told(done).splitlines()
-    assert "of 2 more tasks has no room" in crowding
+    assert "no room in the file for 2 of the tasks" in crowding
     assert "could rise, but not fall" in few
     assert written.startswith("Written: ")
 

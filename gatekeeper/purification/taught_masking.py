@@ -182,7 +182,7 @@ class _Teaching:
         return bounded(change, self.settings.tau)
 
     def _misled(self, pixels: Tensor, own: Tensor, astray: Tensor) -> Tensor:
-        """Lay over each image what misleads; images of a class keep out of its own change's way."""
+        """Lay over the images what misleads; of those that are due a mark, half stay bare."""
         which = self._climbed(pixels)
         kind = torch.rand(len(pixels), generator=self.generator).to(pixels.device)
         there = (kind < _DIRECTED) & (self.classes[which] != own)

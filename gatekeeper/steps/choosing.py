@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from statistics import median
 from typing import Protocol
@@ -61,8 +62,8 @@ def trial_of(
 
     Args:
         candidate: what came in.
-        validation: clean images that no attempt of the search is tuned on; where a class has
-            only a few, triggers are sought on variations of them.
+        validation: clean images that no attempt of the search is tuned on, if there are enough to
+            keep some; where they are a handful, triggers are sought on variations of them.
         require: the policy's lines by metric; those that can be tried are.
         trigger_area: share of the image below which a trigger is too small to be natural.
         min_samples_per_class: classes with fewer images are not compared.
@@ -88,7 +89,8 @@ def trial_of(
             candidate=answered,
         )  # fmt: skip
         recovered = measured(shown, after, candidate=before)
-        measures |= {name: recovered[name] for name in _TRIGGERS}
+        on = "" if shown is validation else f"on {len(shown)} variations of the images"
+        measures |= {name: _noted(recovered[name], on) for name in _TRIGGERS}
         tried = {name: measures[name] for name in TRIED if name in measures}
         tried[_DROP] = _lost(known - rightness(purified, validation, views), len(views))
         return _judged(tried, require, standing_out(after, validation.classes), len(views))
@@ -96,13 +98,19 @@ def trial_of(
     return trial
 
 
+def _noted(measured: Measure, where: str) -> Measure:
+    return replace(measured, note="; ".join(filter(None, [measured.note, where])))
+
+
 def _shown(candidate: Model, validation: Images, seed: int) -> Images:
     """Give what triggers are sought and tried on: with a handful of images, variations of them.
 
     On ten images a small trigger is found for every class of any network, and works by chance.
+    One class that is rare among many images is no reason.
     """
-    fewest = int(validation.labels.bincount(minlength=len(validation.classes)).min())
-    return validation if fewest >= FEW else varied(candidate, validation, seed=seed, count=_VARIED)
+    if len(validation) >= FEW * len(validation.classes):
+        return validation
+    return varied(candidate, validation, seed=seed, count=max(_VARIED, len(validation)))
 
 
 def _lost(differences: Tensor, views: int) -> Measure:

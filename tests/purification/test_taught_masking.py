@@ -13,6 +13,8 @@ from gatekeeper.errors import StepError
 from gatekeeper.model import Images, Model
 from gatekeeper.purification import TaughtMasking
 from gatekeeper.purification.marks import Marks
+from gatekeeper.purification.masks import Masks
+from gatekeeper.purification.taught_masking import _Teaching
 from gatekeeper.redteam import BadNets, attack_success
 from gatekeeper.training import Diverged, accuracy
 
@@ -71,18 +73,23 @@ def test_what_was_set_and_seen_is_told(backdoored: Model, held_out: Images) -> N
     assert last == pytest.approx(accuracy(purified, held_out), abs=0.02)
 
 
-def test_what_the_gate_found_is_worn(backdoored: Model, held_out: Images) -> None:
-    """A change that nothing but the marks could know makes another network."""
+@pytest.mark.parametrize("found", [True, False])
+def test_what_the_gate_found_is_worn(
+    found: bool, backdoored: Model, held_out: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
     change = torch.zeros(1, 1, 32, 32)
-    change[..., :4, :4] = 1
-    seen = Marks(triggers=(), changes=change)
-    few = one_each(held_out)
-    bare, _ = SHORT(backdoored, few, seed=0)
-    worn, told = replace(SHORT, seek=lambda: seen)(backdoored, few, seed=0)
-    assert told.attempts[0].settings["marks"] == 1
-    assert any(not torch.equal(a, b) for a, b in zip(
-        weights(bare).values(), weights(worn).values(), strict=True
-    ))  # fmt: skip
+    change[..., ::2, ::2] = 1
+    marks = Marks(triggers=(), changes=change) if found else NONE
+    worn, answer = [], Masks.answer
+
+    def watched(self: Masks, pixels: Tensor) -> Tensor:
+        worn.append(bool((pixels[..., ::2, ::2] == 1).flatten(1).all(1).any()))
+        return answer(self, pixels)
+
+    monkeypatch.setattr(Masks, "answer", watched)
+    _, told = replace(SHORT, seek=lambda: marks)(backdoored, one_each(held_out), seed=0)
+    assert told.attempts[0].settings["marks"] == len(marks)
+    assert any(worn) is found
 
 
 def test_many_classes_cost_no_more_than_fifty(held_out: Images) -> None:
@@ -90,6 +97,8 @@ def test_many_classes_cost_no_more_than_fifty(held_out: Images) -> None:
     classes = tuple(map(str, range(300)))
     model = replace(fresh_network(), network=wide.eval(), classes=classes, architecture="own")
     few = replace(one_each(held_out), classes=classes)
+    teaching = _Teaching(SHORT, model, few, 0)
+    assert len(teaching.directed) == len(teaching.classes.unique()) == 50
     purified, _ = SHORT(model, few, seed=0)
     assert weights(purified)["1.weight"].shape == (300, 1024)
 

@@ -136,10 +136,12 @@ def test_the_loss_of_accuracy_is_asked_for_in_the_views_that_the_candidate_knows
     assert "views that the candidate knows" in drop.note
 
 
-def test_variations_stand_in_for_images_where_a_class_has_only_a_few(
+def test_variations_stand_in_for_images_where_those_are_a_handful(
     clean_model: Model, held_out: Images
 ) -> None:
     assert _shown(clean_model, held_out, 0) is held_out
+    rare = held_out.select((held_out.labels != 3) | (torch.arange(len(held_out)) < 30))
+    assert _shown(clean_model, rare, 0) is rare
     shown = _shown(clean_model, held_out.select(torch.arange(20)), 0)
     assert len(shown) > 100
     assert torch.equal(shown.labels, predictions(clean_model, shown))
