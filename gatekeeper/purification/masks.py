@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 import torch
@@ -82,10 +83,9 @@ def with_room(learn: Callable[[int], _Learnt], batch: int) -> _Learnt:
         StepError: there is no room for that either.
     """
     for images in (batch, max(1, batch // 2)):
-        try:
+        with suppress(torch.cuda.OutOfMemoryError):
             return learn(images)
-        except torch.cuda.OutOfMemoryError:
-            torch.cuda.empty_cache()
+        torch.cuda.empty_cache()  # out of the handler, which would hold what the attempt held
     message = f"the GPU has no room to learn masks on batches of {max(1, batch // 2)}"
     raise StepError(message, hint="Use a GPU with more memory, or --device cpu.")
 
