@@ -14,6 +14,8 @@ from gatekeeper.errors import StepError
 from gatekeeper.model import Images, Model
 from gatekeeper.network import layers
 from gatekeeper.precision import autocast
+from gatekeeper.purification.interface import OnEpoch
+from gatekeeper.records import Epoch
 
 _Learnt = TypeVar("_Learnt")
 _MOST_AT_ONCE = 256  # images in one pass
@@ -56,6 +58,25 @@ class Masks:
             for mask in self.masks.values():
                 mask.clamp_(0, 1)
         return loss.detach()
+
+    def learn(
+        self,
+        rounds: int,
+        teach: Callable[[int], tuple[float, float]],
+        *,
+        validation: Images | None,
+        on_epoch: OnEpoch | None,
+    ) -> tuple[Epoch, ...]:
+        """Let `teach` do each round (from 0), which gives loss and learning rate; tell of each."""
+        history = []
+        for number in range(rounds):
+            loss, rate = teach(number)
+            seen = None if validation is None else self.accuracy(validation)
+            line = Epoch(epoch=number + 1, loss=loss, learning_rate=rate, accuracy=seen)
+            history.append(line)
+            if on_epoch is not None:
+                on_epoch(line)
+        return tuple(history)
 
     @torch.no_grad()
     def accuracy(self, images: Images) -> float:

@@ -26,7 +26,7 @@ from gatekeeper.precision import autocast
 from gatekeeper.purification.interface import OnEpoch, story
 from gatekeeper.purification.marks import Marks, find_marks
 from gatekeeper.purification.masks import Masks, bounded, with_room
-from gatekeeper.records import Attempt, Epoch, Purification
+from gatekeeper.records import Attempt, Purification
 from gatekeeper.training import Diverged, predictions
 from gatekeeper.variations import vary
 
@@ -93,22 +93,19 @@ class TaughtMasking:
     ) -> tuple[Model, Purification]:
         started = time.perf_counter()
         teaching = _Teaching(self, model, clean, seed)
-        history = []
-        for number in range(self.rounds):
+
+        def teach(number: int) -> tuple[float, float]:
             rate = self.lr * (1 + math.cos(math.pi * number / self.rounds)) / 2
-            loss = teaching.round(rate)
-            seen = None if validation is None else teaching.masks.accuracy(validation)
-            line = Epoch(epoch=number + 1, loss=loss, learning_rate=rate, accuracy=seen)
-            history.append(line)
-            if on_epoch is not None:
-                on_epoch(line)
+            return teaching.round(rate), rate
+
+        history = teaching.masks.learn(self.rounds, teach, validation=validation, on_epoch=on_epoch)
         attempt = Attempt(
             method=self.method,
             settings={**self._plain(), "marks": len(teaching.marks), "images": len(clean)},
             seconds=time.perf_counter() - started,
             outcome="accepted",
             message="the only attempt",
-            history=tuple(history),
+            history=history,
         )
         return teaching.masks.folded(), story(attempt, model, seed)
 

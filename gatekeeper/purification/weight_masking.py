@@ -20,7 +20,7 @@ from gatekeeper.augmentation import augment
 from gatekeeper.model import Images, Model
 from gatekeeper.purification.interface import OnEpoch, story
 from gatekeeper.purification.masks import Masks, bounded, with_room
-from gatekeeper.records import Attempt, Epoch, Purification
+from gatekeeper.records import Attempt, Purification
 from gatekeeper.training import Diverged, predictions
 
 
@@ -85,14 +85,10 @@ class WeightMasking:
     ) -> tuple[Model, Purification]:
         started = time.perf_counter()
         masking = _Masking(self, model, clean, seed)
-        history = []
-        for number in range(self.rounds):
-            loss = masking.round()
-            seen = None if validation is None else masking.masks.accuracy(validation)
-            line = Epoch(epoch=number + 1, loss=loss, learning_rate=self.lr, accuracy=seen)
-            history.append(line)
-            if on_epoch is not None:
-                on_epoch(line)
+        history = masking.masks.learn(
+            self.rounds, lambda _: (masking.round(), self.lr),
+            validation=validation, on_epoch=on_epoch,
+        )  # fmt: skip
         purified = masking.masks.folded()
         attempt = Attempt(
             method=self.method,
@@ -100,7 +96,7 @@ class WeightMasking:
             seconds=time.perf_counter() - started,
             outcome="accepted",
             message="the only attempt",
-            history=tuple(history),
+            history=history,
         )
         return purified, story(attempt, model, seed)
 
