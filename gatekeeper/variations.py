@@ -18,10 +18,10 @@ _NEAR, _SINGLE, _BLENDED, _COLOURED = 0.3, 0.35, 0.35, 0.75  # shares of the ima
 
 
 def vary(pixels: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """(N, C, H, W) in [0, 1] -> (count, C, H, W) in [0, 1], drawn by `generator`, on the device."""
+    """(N, C, H, W) uint8 -> (count, C, H, W) in [0, 1], drawn by `generator`, on the device."""
     drawn = torch.randint(len(pixels), (count,), generator=generator).to(pixels.device)
-    varied = _joined(_turned(pixels[drawn], generator), generator)
-    return _coloured(varied, generator)
+    images = pixels[drawn].float().div_(255)
+    return _coloured(_joined(_turned(images, generator), generator), generator)
 
 
 def _turned(pixels: Tensor, generator: torch.Generator) -> Tensor:

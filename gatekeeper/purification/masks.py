@@ -88,8 +88,8 @@ class Masks:
         return right / max(1, len(images))
 
     @torch.no_grad()
-    def folded(self) -> Model:
-        """Give the network with every weight times its mask."""
+    def fold(self) -> Model:
+        """Give the network with every weight times its mask; ends the learning."""
         for name, weight in self.weights.items():
             weight.mul_(self.masks[name].detach())
         for weight in self.model.network.parameters():
@@ -111,7 +111,7 @@ def with_room(learn: Callable[[int], _Learnt], batch: int) -> _Learnt:
     raise StepError(message, hint="Use a GPU with more memory, or --device cpu.")
 
 
-def bounded(change: Tensor, tau: float) -> Tensor:
+def bound_l1(change: Tensor, tau: float) -> Tensor:
     """(1, C, H, W) -> the same, its L1 norm at most `tau` for 3x32x32 values, else by their number.
 
     AWM bounds its perturbation so, once it has climbed.

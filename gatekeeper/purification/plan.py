@@ -9,13 +9,14 @@ from torch import nn
 
 from gatekeeper.model import Images, Model
 from gatekeeper.purification.feature_shift import FeatureShift
+from gatekeeper.purification.few_images import seek_marks
 from gatekeeper.purification.ft_sam import FTSAM
 from gatekeeper.purification.interface import Purifier
 from gatekeeper.purification.marks import find_marks
 from gatekeeper.purification.memory import Memory
 from gatekeeper.purification.restoration import Restoration
 from gatekeeper.purification.super_fine_tune import SuperFineTune
-from gatekeeper.purification.taught_masking import TaughtMasking, seek_marks
+from gatekeeper.purification.taught_masking import TaughtMasking
 from gatekeeper.purification.tuning import Tuning
 from gatekeeper.purification.unlearning import Unlearning
 from gatekeeper.purification.weight_masking import WeightMasking

@@ -23,14 +23,14 @@ from torch import Tensor
 from gatekeeper.allocation import hold_freed_memory
 from gatekeeper.model import Images, Model
 from gatekeeper.precision import autocast
+from gatekeeper.purification.few_images import seek_marks
 from gatekeeper.purification.interface import OnEpoch, story
-from gatekeeper.purification.marks import Marks, find_marks
-from gatekeeper.purification.masks import Masks, bounded, with_room
+from gatekeeper.purification.marks import Marks
+from gatekeeper.purification.masks import Masks, bound_l1, with_room
 from gatekeeper.records import Attempt, Purification
-from gatekeeper.training import Diverged, predictions
+from gatekeeper.training import Diverged
 from gatekeeper.variations import vary
 
-_SOUGHT_ON = 640  # variations that the candidate's marks are sought on
 _MOST_CLASSES = 50  # that a change is kept for, drawn by chance where there are more
 _MOST_DIRECTIONS = 8  # classes whose change climbs in one step, so that each sees some images
 _CLIMB = 0.25  # of `reach`, in each step
@@ -107,22 +107,11 @@ class TaughtMasking:
             message="the only attempt",
             history=history,
         )
-        return teaching.masks.folded(), story(attempt, model, seed)
+        return teaching.masks.fold(), story(attempt, model, seed)
 
     def _plain(self) -> dict[str, Any]:
         """Give the settings that can be told."""
         return {name: value for name, value in vars(self).items() if name != "seek"}
-
-
-def varied(model: Model, clean: Images, *, seed: int, count: int) -> Images:
-    """Give `count` variations of `clean`, each of the class that `model` names."""
-    generator = torch.Generator().manual_seed(seed)
-    pixels = (vary(clean.floats(), count, generator) * 255).round().to(torch.uint8)
-    images = Images(pixels=pixels, labels=clean.labels.new_zeros(count), classes=clean.classes)
-    return Images(
-        pixels=pixels, labels=predictions(model, images).to(clean.labels.device),
-        classes=clean.classes,
-    )  # fmt: skip
 
 
 class _Teaching:
@@ -133,11 +122,12 @@ class _Teaching:
         self.masks = Masks(model, lr=settings.lr)
         self.teacher = model.clone().pixels_to_logits().to(model.device).eval()
         self.generator = torch.Generator().manual_seed(seed)
-        self.pixels = clean.to(model.device).floats()
+        self.pixels = clean.to(model.device).pixels
         self.marks = settings.seek() if settings.seek else seek_marks(model, clean, seed=seed)
         order = torch.randperm(len(model.classes), generator=self.generator)
         self.classes = order[:_MOST_CLASSES].to(model.device)
-        self.directed = self.pixels.new_zeros(len(self.classes), *self.pixels.shape[1:])
+        shape = len(self.classes), *self.pixels.shape[1:]
+        self.directed = torch.zeros(shape, device=model.device)
 
     def round(self, rate: float) -> float:
         """Raise AWM's perturbation, then teach the masks; give the mean loss."""
@@ -169,14 +159,14 @@ class _Teaching:
 
     def _astray(self) -> Tensor:
         """(1, C, H, W): from zero, ascend what the candidate answers, then bound it, as in AWM."""
-        change = torch.zeros_like(self.pixels[:1])
+        change = torch.zeros_like(self.pixels[:1], dtype=torch.float32)
         for _ in range(self.settings.ascents):
             pixels, taught = self._drawn()
             change.requires_grad_()
             loss = F.cross_entropy(self.masks.answer(pixels + change), taught.argmax(1))
             (slope,) = torch.autograd.grad(loss, change)
             change = change.detach() + self.settings.ascent * slope
-        return bounded(change, self.settings.tau)
+        return bound_l1(change, self.settings.tau)
 
     def _misled(self, pixels: Tensor, own: Tensor, astray: Tensor) -> Tensor:
         """Lay over the images what misleads; of those that are due a mark, half stay bare."""
@@ -202,8 +192,3 @@ class _Teaching:
         reach = self.settings.reach
         self.directed = (self.directed - _CLIMB * reach * total.sign()).clamp(-reach, reach)
         return which
-
-
-def seek_marks(model: Model, clean: Images, *, seed: int) -> Marks:
-    """Find the candidate's marks on variations of `clean`, which may be a handful."""
-    return find_marks(model, varied(model, clean, seed=seed, count=_SOUGHT_ON), seed=seed)

@@ -19,7 +19,7 @@ from gatekeeper.allocation import hold_freed_memory
 from gatekeeper.augmentation import augment
 from gatekeeper.model import Images, Model
 from gatekeeper.purification.interface import OnEpoch, story
-from gatekeeper.purification.masks import Masks, bounded, with_room
+from gatekeeper.purification.masks import Masks, bound_l1, with_room
 from gatekeeper.records import Attempt, Purification
 from gatekeeper.training import Diverged, predictions
 
@@ -89,7 +89,7 @@ class WeightMasking:
             self.rounds, lambda _: (masking.round(), self.lr),
             validation=validation, on_epoch=on_epoch,
         )  # fmt: skip
-        purified = masking.masks.folded()
+        purified = masking.masks.fold()
         attempt = Attempt(
             method=self.method,
             settings={**asdict(self), "images": len(clean)},
@@ -138,7 +138,7 @@ class _Masking:
                 loss = F.cross_entropy(answers, self.believed[index])
                 (slope,) = torch.autograd.grad(loss, change)
                 change = change.detach() + self.settings.ascent * slope
-        return bounded(change, self.settings.tau)
+        return bound_l1(change, self.settings.tau)
 
     def _teach(self, index: Tensor, change: Tensor) -> Tensor:
         share, pixels, labels = self.settings.alpha, self.pixels[index], self.labels[index]

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from gatekeeper.intervals import mean_difference
 from gatekeeper.model import Images, Model
+from gatekeeper.purification.few_images import stand_ins
 from gatekeeper.purification.plan import FEW
-from gatekeeper.purification.taught_masking import varied
 from gatekeeper.purification.trial import Trial, TrialOf
 from gatekeeper.records import Measure
 from gatekeeper.screening.robust import robust_z, widened
@@ -110,7 +110,7 @@ def _shown(candidate: Model, validation: Images, seed: int) -> Images:
     """
     if len(validation) >= FEW * len(validation.classes):
         return validation
-    return varied(candidate, validation, seed=seed, count=max(_VARIED, len(validation)))
+    return stand_ins(candidate, validation, seed=seed, count=max(_VARIED, len(validation)))
 
 
 def _lost(differences: Tensor, views: int) -> Measure:
