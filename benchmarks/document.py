@@ -128,9 +128,20 @@ def inspection(result: dict[str, Any]) -> list[str]:
     return lines + [f"| {row['what']} | {row['seconds']} |" for row in result["rows"]]
 
 
+def lacking(result: dict[str, Any]) -> list[str]:
+    """Recall of the classes without images, and of the others, by method."""
+    lines = ["| images of a class left | method | recall of these classes | of the others | ASR |"]
+    lines += ["|" + " --- |" * 5]
+    for row in result["rows"]:
+        shares = [f"{100 * row[name]:.1f} %" for name in ("recall", "recall_others", "asr")]
+        lines.append("| " + " | ".join([str(row["left"]), row["method"], *shares]) + " |")
+    return lines
+
+
 TABLES = {
     "audit": audit,
     "inspect": inspection,
+    "lacking-classes": lacking,
     "screening-time": screening_time,
     "screening": screening,
     "speed": speed,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from gatekeeper.model import Images, Model
-from gatekeeper.purification.plan import FEW, Ladder, plan
+from gatekeeper.purification.plan import FEW, Ladder, handful, plan
 from gatekeeper.purification.search import Search
 from gatekeeper.purification.trial import TrialOf
 from gatekeeper.records import Attempt, Purification
@@ -30,17 +30,19 @@ class Auto:
     def divide(self, clean: Images, seed: int) -> tuple[Images, Images]:
         """Split `clean` by chance and class into images to tune on and images to choose by.
 
-        Where a class has fewer than 4 images, all of them serve for both.
+        A class of fewer than 4 images keeps none to choose by; where the images are fewer than 4
+        times the classes, all of them serve for both.
         """
+        if handful(clean):
+            return clean, clean
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(clean), generator=generator).to(clean.labels.device)
         labels = clean.labels[order]
         kept: list[torch.Tensor] = []
         for label in range(len(clean.classes)):
             members = order[labels == label]
-            if len(members) < FEW:
-                return clean, clean
-            kept.append(members[: max(1, round(self.validation_share * len(members)))])
+            if len(members) >= FEW:
+                kept.append(members[: max(1, round(self.validation_share * len(members)))])
         mask = torch.zeros(len(clean), dtype=torch.bool, device=clean.labels.device)
         mask[torch.cat(kept)] = True
         return clean.select(~mask), clean.select(mask)

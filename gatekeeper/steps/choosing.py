@@ -15,7 +15,7 @@ from torch import Tensor
 from gatekeeper.intervals import mean_difference
 from gatekeeper.model import Images, Model
 from gatekeeper.purification.few_images import stand_ins
-from gatekeeper.purification.plan import FEW
+from gatekeeper.purification.plan import handful
 from gatekeeper.purification.trial import Trial, TrialOf
 from gatekeeper.records import Measure
 from gatekeeper.screening.robust import robust_z, widened
@@ -108,7 +108,7 @@ def _shown(candidate: Model, validation: Images, seed: int) -> Images:
     On ten images a small trigger is found for every class of any network, and works by chance.
     One class that is rare among many images is no reason.
     """
-    if len(validation) >= FEW * len(validation.classes):
+    if not handful(validation):
         return validation
     return stand_ins(candidate, validation, seed=seed, count=max(_VARIED, len(validation)))
 
