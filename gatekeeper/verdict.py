@@ -83,7 +83,7 @@ def judge(
         deploy = None
     else:
         verdict, deploy = _decide(policy, checks, errors, skipped)
-        scarce = _scarce(policy, class_counts)
+        scarce = _scarce(policy, class_counts, hardened=deploy == "purified")
         verdict = replace(verdict, reasons=(*verdict.reasons, *expired, *scarce))
     return Judgement(
         verdict=verdict, checks=checks, waivers=waivers, findings=judged, deploy=deploy
@@ -187,9 +187,10 @@ def _sentences(checks: Sequence[Check]) -> tuple[str, ...]:
     return tuple(check.message for check in open_ones)
 
 
-def _scarce(policy: Policy, counts: dict[str, int]) -> tuple[str, ...]:
+def _scarce(policy: Policy, counts: dict[str, int], *, hardened: bool) -> tuple[str, ...]:
     few = [name for name, count in counts.items() if count < policy.min_samples_per_class]
     if not few:
         return ()
     names = ", ".join(few[:10]) + (f" and {len(few) - 10} more" if len(few) > 10 else "")
-    return (f"Not compared, fewer than {policy.min_samples_per_class} held-out images: {names}.",)
+    told = f"Not compared, fewer than {policy.min_samples_per_class} held-out images: {names}"
+    return (f"{told}{'; the purified network may have forgotten them' if hardened else ''}.",)

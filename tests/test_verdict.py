@@ -298,6 +298,14 @@ def test_classes_with_too_few_images_are_named() -> None:
     assert judged(GOOD, class_counts=many).verdict.reasons[-1].endswith("and 20 more.")
 
 
+def test_what_may_be_forgotten_is_told_of_a_purified_network_alone() -> None:
+    counts = {"cat": 590, "dog": 10}
+    told = [
+        judged(*given, class_counts=counts).verdict.reasons[-1] for given in ((GOOD,), (BAD, GOOD))
+    ]
+    assert ["forgotten" in reason for reason in told] == [False, True]
+
+
 @pytest.mark.parametrize(
     ("decision", "accept", "code"),
     [
