@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from environment import RESULTS
-from purification_tables import in_short, purification
+from purification_tables import in_short, purification, quick
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 README = Path(__file__).parent.parent / "README.md"
@@ -148,6 +148,7 @@ TABLES = {
     "scan": scan,
     "tuning": tuning,
     "purification-cpu": purification,
+    "purification-cpu-quick": quick,
 }
 
 

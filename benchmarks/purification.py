@@ -191,10 +191,11 @@ def keep(path: Path, fresh: dict[str, Any], command: str) -> None:
         write(path, [*(entry for entry in done(path) if key(entry) != key(fresh)), fresh], command)
 
 
-def write(path: Path, rows: list[dict[str, Any]], command: str) -> None:
-    """Write rows and what they come to."""
+def write(path: Path, rows: list[dict[str, Any]], command: str, **more: float) -> None:
+    """Write rows, what they come to, and what `more` is known of the run."""
     content = {
-        "summary": summarise(rows), "rows": rows, "environment": environment(), "command": command,
+        "summary": summarise(rows), **more, "rows": rows, "environment": environment(),
+        "command": command,
     }  # fmt: skip
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -235,6 +236,7 @@ def main() -> None:
         rows = [entry for entry in done(path) if entry["method"] != given.again]
         write(path, rows, command)
     number, parts = map(int, given.part.split("/"))
+    started, whole = time.perf_counter(), parts == 1 and not done(path)
     sets: dict[str, Data] = {}
     for cell in cells(names, given.quick):
         if hash_of(cell) % parts != number - 1:
@@ -255,6 +257,10 @@ def main() -> None:
             fresh = row(method, cell, held, clean, data)
             keep(path, fresh, command)
             print(told(fresh), flush=True)
+    if whole:  # in one go, so that what it took means something
+        minutes = round((time.perf_counter() - started) / 60, 1)
+        write(path, done(path), command, minutes=minutes)
+        print(f"{minutes} minutes")
 
 
 def planted(held: Victim) -> bool:

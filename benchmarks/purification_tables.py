@@ -18,6 +18,13 @@ def purification(result: dict[str, Any]) -> list[str]:
     return [*lines, "", *_by_attack(result["rows"], "5%"), "", *_other_cells(result)]
 
 
+def quick(result: dict[str, Any]) -> list[str]:
+    """What a quick run took, and what it found by attack."""
+    minutes = result.get("minutes", "unknown: the run was stopped and went on")
+    took = f"`minutes` {minutes}, the training of its victims included."
+    return [took, "", *_by_attack(result["rows"], "5%")]
+
+
 _BESIDE = ("1%", "one")  # beside that of the headline
 _NAMED = {"one": "one of each class"}
 _HEAD = (
