@@ -104,4 +104,4 @@ class StepError(GatekeeperError):
 class RunDirectoryError(GatekeeperError):
     """The run directory is full, in use, or not ours."""
 
-    hint = "Choose another --out, or free some space and add --resume."
+    hint = "Choose another --out, or free some space; a scan goes on with --resume."
