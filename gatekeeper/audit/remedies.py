@@ -16,7 +16,10 @@ _WORDS = (
     ("(--purify)", "(`method` in audit.yaml)"),
     ("Use --device cpu", "Set `device: cpu` in audit.yaml"),
     ("or --device cpu", "or `device: cpu` in audit.yaml"),
-    ("Choose another --out, or free some space; a scan goes on with --resume", "Free some space; audit again"),
+    (
+        "Choose another --out, or free some space; a scan goes on with --resume",
+        "Free some space; audit again",
+    ),
     ("then add --resume", "then audit again"),
     ("Start again in another --out", "Remove the run's folder; audit again"),
     ("Add --resume, or choose another --out", "Remove the run's folder; audit again"),
