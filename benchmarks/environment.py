@@ -29,8 +29,11 @@ def environment() -> dict[str, Any]:
 
 
 def command() -> str:
-    """Give what was typed to run this benchmark, from the root of the checkout."""
-    return " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    """Give what was typed to run this benchmark, without the folders of this machine."""
+    typed = [
+        f"PATH/{Path(word).name}" if Path(word).is_absolute() else word for word in sys.argv[1:]
+    ]
+    return " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *typed])
 
 
 def write(name: str, *, summary: dict[str, Any], rows: list[dict[str, Any]]) -> Path:
