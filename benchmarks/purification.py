@@ -137,8 +137,10 @@ def measured(held: Victim, network: Model, test: Images) -> dict[str, float | No
     }
 
 
-def row(method: str, cell: Cell, held: Victim, clean: Images, data: Data) -> dict[str, Any]:
-    """Purify once and measure before and after."""
+def row(
+    method: str, cell: Cell, held: Victim, clean: Images, data: Data, *, quick: bool = False
+) -> dict[str, Any]:
+    """Purify once and measure before and after; a `quick` row goes without the aftermath."""
     before = measured(held, held.model, data.test)
     started = time.perf_counter()
     given: dict[str, Any] = {"model": held.model, "chosen": {}}
@@ -151,7 +153,8 @@ def row(method: str, cell: Cell, held: Victim, clean: Images, data: Data) -> dic
     network = given.pop("model")
     after = measured(held, network, data.test)
     headline = (cell.rate, cell.budget) == HEADLINE and "failed" not in given
-    beside = aftermath(held, network, clean, data, cell.seed) if headline else {}
+    asked = headline and not quick
+    beside = aftermath(held, network, clean, data, cell.seed) if asked else {}
     lost = (before["acc"] or 0) - (after["acc"] or 0)
     gone = None if before["asr"] is None else before["asr"] - (after["asr"] or 0)
     der = None if gone is None else (max(0.0, gone) - max(0.0, lost) + 1) / 2
@@ -254,7 +257,7 @@ def main() -> None:
         if not planted(held):
             missing = [method for method in missing if method == "none"]
         for method in missing:
-            fresh = row(method, cell, held, clean, data)
+            fresh = row(method, cell, held, clean, data, quick=given.quick)
             keep(path, fresh, command)
             print(told(fresh), flush=True)
     if whole:  # in one go, so that what it took means something

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, Self, runtime_checkable
 
 from gatekeeper.model import Images, Model
 from gatekeeper.records import Attempt, Epoch, Purification
+from gatekeeper.triggers import Trigger
 
 OnEpoch = Callable[[Epoch], None]
 
@@ -37,6 +38,15 @@ class Purifier(Protocol):
         Raises:
             StepError: the method cannot serve this network; Diverged among others.
         """
+        ...
+
+
+@runtime_checkable
+class Countering(Purifier, Protocol):
+    """A purifier that can be told what to counter, beside what it finds itself."""
+
+    def against(self, triggers: tuple[Trigger, ...]) -> Self:
+        """Give the same, which counters `triggers`, too."""
         ...
 
 

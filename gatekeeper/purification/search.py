@@ -2,7 +2,8 @@
 
 The trial knows only what a gate can see: clean accuracy and the triggers that the gate itself
 recovers, on images that no attempt of the search is tuned on. A trigger that is left asks for a
-stronger step, accuracy that was lost for a milder one, both at once for another method. Some
+stronger step, or for the same once more where a method can be told to counter it; accuracy that was
+lost asks for a milder step, both at once for another method. Some
 backdoors leave no trigger that a gate recovers, so the search comes from the strong side, and a
 milder attempt takes the place of a stronger one only where it loses clearly less.
 """
@@ -16,17 +17,19 @@ from typing import Any
 
 from gatekeeper.errors import StepError
 from gatekeeper.model import Images, Model
-from gatekeeper.purification.interface import Purifier
+from gatekeeper.purification.interface import Countering, Purifier
 from gatekeeper.purification.plan import Ladder, for_good
 from gatekeeper.purification.trial import Trial, TrialOf
 from gatekeeper.purification.tuning import Tuning
 from gatekeeper.records import Attempt, Epoch
 from gatekeeper.training import accuracy
+from gatekeeper.triggers import Trigger
 
 # Of accuracy; less is chance on a few hundred images. What is strong and loses no more is enough,
 # though a milder attempt may even gain.
 _CLEARLY_LESS = 0.01
 _FOR_GOOD = "what was chosen, tuned longer and on all {} images, so accuracy on them tells nothing"
+_MOST_COUNTERED = 2  # times that a ladder is told what to counter
 _COLLAPSED = 0.25  # of accuracy lost after the grace period: the step does not fit the model
 
 
@@ -72,26 +75,40 @@ class Search:
     def climb(self, ladders: tuple[Ladder, ...]) -> str:
         """Try ladder after ladder; say why it ended."""
         for ladder in ladders:
-            place, been = ladder.start, set[int]()
-            while 0 <= place < len(ladder.rungs) and place not in been:
-                if len(self.attempts) == self.most:
-                    return self._ended(f"the bound of {self.most} attempts was reached")
-                been.add(place)
-                tried = self._attempt(ladder.rungs[place], self.fitted)
-                if tried is not None:
-                    self._keep(tried.attempt)
-                    if tried.seen.acceptable and tried.better_than(self.best):
-                        self.best = tried
-                seen = None if tried is None else tried.seen
-                if why := self._enough(seen):
-                    return why
-                step = _direction(seen)
-                if step == 0:
-                    break
-                place = ladder.beyond(place) if tried is None else place + step
+            if why := self._climb(ladder):
+                return why
             if self.best is not None and not self.best.seen.stands_out:
                 return self._ended("nothing milder was better")
         return self._ended("nothing was left to try")
+
+    def _climb(self, ladder: Ladder) -> str:
+        """Go from rung to rung as the trials point; say why nothing more need be tried, if so."""
+        rungs, place, been, told = ladder.rungs, ladder.start, set[int](), 0
+        while 0 <= place < len(rungs) and place not in been:
+            if len(self.attempts) == self.most:
+                return self._ended(f"the bound of {self.most} attempts was reached")
+            been.add(place)
+            tried = self._attempt(rungs[place], self.fitted)
+            seen = None if tried is None else self._weighed(tried)
+            if why := self._enough(seen):
+                return why
+            step = _direction(seen)
+            if step == 0:
+                break
+            if step < 0 and seen is not None and seen.left and told < _MOST_COUNTERED:
+                rungs, told = tuple(_against(rung, seen.left) for rung in rungs), told + 1
+                if isinstance(rungs[place], Countering):
+                    been.remove(place)
+                    continue
+            place = ladder.beyond(place) if tried is None else place + step
+        return ""
+
+    def _weighed(self, tried: Tried) -> Trial:
+        """Keep what was tried in the record, and as the best if it is; give what was seen of it."""
+        self._keep(tried.attempt)
+        if tried.seen.acceptable and tried.better_than(self.best):
+            self.best = tried
+        return tried.seen
 
     def settle(self, clean: Images) -> None:
         """Tune by the best setting again, longer and on all of `clean`, and keep that if it may be.
@@ -222,6 +239,11 @@ def _direction(seen: Trial | None) -> int:
     if seen.acceptable and not seen.stands_out:
         return 1
     return -1  # a trigger is left, or a class stands out
+
+
+def _against(rung: Purifier, left: tuple[Trigger, ...]) -> Purifier:
+    """Give `rung`, told to counter what an attempt left, where it can be told."""
+    return rung.against(left) if isinstance(rung, Countering) else rung
 
 
 def _unfit(again: Trial, chosen: Trial) -> str:

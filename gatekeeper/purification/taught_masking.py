@@ -14,7 +14,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +29,7 @@ from gatekeeper.purification.marks import Marks
 from gatekeeper.purification.masks import Masks, bound_l1, with_room
 from gatekeeper.records import Attempt, Purification
 from gatekeeper.training import Diverged
+from gatekeeper.triggers import Trigger
 from gatekeeper.variations import vary
 
 _MOST_CLASSES = 50  # that a change is kept for, drawn by chance where there are more
@@ -43,7 +44,8 @@ class TaughtMasking:
 
     `tau` bounds AWM's perturbation, for 3x32x32 values, and grows with their number; `reach` those
     of the classes, in pixel values. `seek` gives the candidate's marks, so that many attempts seek
-    once; where left out, they are sought on variations of the clean images.
+    once; where left out, they are sought on variations of the clean images. `countered` are
+    triggers beside these, such as an earlier attempt left.
     """
 
     method: ClassVar[str] = "awm-taught"
@@ -58,6 +60,11 @@ class TaughtMasking:
     lr: float = 0.01  # of Adam, on the masks; falls to 0 along a cosine
     batch: int = 64
     seek: Callable[[], Marks] | None = field(default=None, repr=False, compare=False)
+    countered: tuple[Trigger, ...] = field(default=(), repr=False, compare=False)
+
+    def against(self, triggers: tuple[Trigger, ...]) -> Self:
+        """Give the same, which counters `triggers`, too."""
+        return replace(self, countered=(*self.countered, *triggers))
 
     def __call__(
         self,
@@ -111,7 +118,8 @@ class TaughtMasking:
 
     def _plain(self) -> dict[str, Any]:
         """Give the settings that can be told."""
-        return {name: value for name, value in vars(self).items() if name != "seek"}
+        told = {name: value for name, value in vars(self).items() if name != "seek"}
+        return {**told, "countered": len(self.countered)}
 
 
 class _Teaching:
@@ -123,7 +131,8 @@ class _Teaching:
         self.teacher = model.clone().pixels_to_logits().to(model.device).eval()
         self.generator = torch.Generator().manual_seed(seed)
         self.pixels = clean.to(model.device).pixels
-        self.marks = settings.seek() if settings.seek else seek_marks(model, clean, seed=seed)
+        marks = settings.seek() if settings.seek else seek_marks(model, clean, seed=seed)
+        self.marks = replace(marks, triggers=(*marks.triggers, *settings.countered))
         order = torch.randperm(len(model.classes), generator=self.generator)
         self.classes = order[:_MOST_CLASSES].to(model.device)
         shape = len(self.classes), *self.pixels.shape[1:]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from gatekeeper.model import Model
 from gatekeeper.records import Measure
+from gatekeeper.triggers import Trigger
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +16,8 @@ class Trial:
 
     `by_chance`: it lost more than the line allows, by no more than chance may do on few images.
     `stands_out`: one class is still far easier to reach than the others. That violates nothing,
-    but a stronger attempt that ends it is better.
+    but a stronger attempt that ends it is better. `left`: triggers that still work, or reach a
+    class too easily.
     """
 
     acceptable: bool
@@ -26,6 +28,7 @@ class Trial:
     stands_out: bool = False
     by_chance: bool = False
     measures: dict[str, Measure] = field(default_factory=dict)
+    left: tuple[Trigger, ...] = ()
 
 
 TrialOf = Callable[[Model], Trial]

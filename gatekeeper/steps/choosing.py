@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from statistics import median
@@ -19,6 +19,7 @@ from gatekeeper.purification.plan import handful
 from gatekeeper.purification.trial import Trial, TrialOf
 from gatekeeper.records import Measure
 from gatekeeper.screening.robust import robust_z, widened
+from gatekeeper.triggers import Trigger, hits
 from gatekeeper.verification import Observation, measure, observe
 from gatekeeper.views import known_views, rightness
 
@@ -93,9 +94,32 @@ def trial_of(
         measures |= {name: _noted(recovered[name], on) for name in _TRIGGERS}
         tried = {name: measures[name] for name in TRIED if name in measures}
         tried[_DROP] = _lost(known - rightness(purified, validation, views), len(views))
-        return _judged(tried, require, standing_out(after, validation.classes), len(views))
+        outstanding = standing_out(after, validation.classes)
+        judged = _judged(tried, require, outstanding, len(views))
+        if not (judged.trigger_left or judged.stands_out):
+            return judged
+        small = [t for t in before.triggers if t.reached and t.area < trigger_area]
+        working = _working(purified, shown, small, require.get(_TRIGGERS[0]))
+        return replace(judged, left=(*working, *_easy(after, trigger_area)))
 
     return trial
+
+
+def _working(
+    purified: Model, shown: Images, triggers: Sequence[Trigger], bound: Required | None
+) -> list[Trigger]:
+    """Give those of the candidate's triggers that work more often than the policy allows."""
+    if bound is None:
+        return []
+    won = [hits(purified, trigger, shown) for trigger in triggers]
+    shares = [hit / max(1, of) for hit, of in won]
+    return [t for t, share in zip(triggers, shares, strict=True) if not bound.met_by(share)]
+
+
+def _easy(after: Observation, area: float) -> list[Trigger]:
+    """Give the triggers that are too small, and the smallest in any case."""
+    reached = sorted((t for t in after.triggers if t.reached), key=lambda one: one.area)
+    return [*reached[:1], *(trigger for trigger in reached[1:] if trigger.area < area)]
 
 
 def _noted(measured: Measure, where: str) -> Measure:

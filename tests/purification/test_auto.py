@@ -15,6 +15,7 @@ from gatekeeper.purification.auto import Auto
 from gatekeeper.purification.plan import Ladder
 from gatekeeper.purification.trial import Trial
 from gatekeeper.records import Attempt, Purification
+from gatekeeper.triggers import Trigger
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,13 @@ class Rung:
             attempts=(attempt,),
         )  # fmt: skip
         return model, told
+
+
+def mark() -> Trigger:
+    return Trigger(
+        target=0, mask=torch.zeros(32, 32), pattern=torch.zeros(1, 32, 32), area=0.0, success=1.0,
+        reached=True,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +106,53 @@ def test_auto_goes_where_the_trial_points(
     assert told.settings["rung"] == kept
     assert why in told.stopped_because
     assert len(told.attempts) == len(tried)
+
+
+@dataclass(frozen=True)
+class Countering(Rung):
+    """One that can be told what to counter, and writes down how many triggers that are."""
+
+    countered: int = 0
+
+    def against(self, triggers: tuple[Trigger, ...]) -> Countering:
+        count = self.countered + len(triggers)
+        return replace(self, rung=f"{self.rung[0]} against {count}", countered=count)
+
+
+LEFT = replace(TRIGGER, left=(mark(),))
+
+
+@pytest.mark.parametrize(
+    ("seen", "tried"),
+    [
+        ([LEFT, KEEP], ["1", "1 against 1"]),
+        ([LEFT, LEFT, KEEP], ["1", "1 against 1", "1 against 2"]),
+        ([LEFT] * 4 + [KEEP], ["1", "1 against 1", "1 against 2", "0 against 2", "other"]),
+        ([TRIGGER, LEFT, KEEP], ["1", "0", "0 against 1"]),
+        ([replace(LEFT, accuracy_lost=True), KEEP], ["1", "other"]),
+        ([replace(EASY, left=LEFT.left), KEEP], ["1", "1 against 1"]),
+    ],
+)
+def test_what_an_attempt_left_is_countered_by_the_next(
+    seen: list[Trial], tried: list[str], parts: tuple[Images, Images], clean_model: Model
+) -> None:
+    """The same step once more, and a stronger one where that did not do."""
+    made: list[str] = []
+    shown = iter(seen)
+    ladder = Ladder(rungs=tuple(Countering(str(k), made) for k in range(2)), start=1)
+    auto = Laid(laid=(ladder, Ladder(rungs=(Rung("other", made),))))
+    auto(clean_model, parts[0], seed=0, trial=lambda _: next(shown))
+    assert made == tried
+
+
+def test_what_cannot_be_told_what_to_counter_takes_a_stronger_step(
+    parts: tuple[Images, Images], clean_model: Model
+) -> None:
+    made: list[str] = []
+    shown = iter([LEFT, KEEP])
+    ladder = Ladder(rungs=(Rung("0", made), Rung("1", made)), start=1)
+    Laid(laid=(ladder,))(clean_model, parts[0], seed=0, trial=lambda _: next(shown))
+    assert made == ["1", "0"]
 
 
 def test_a_network_that_is_kept_for_want_of_a_better_one_is_told(

@@ -17,6 +17,7 @@ from gatekeeper.purification.masks import Masks
 from gatekeeper.purification.taught_masking import _Teaching
 from gatekeeper.redteam import BadNets, attack_success
 from gatekeeper.training import Diverged, accuracy
+from gatekeeper.triggers import Trigger
 
 NONE = Marks(triggers=(), changes=torch.empty(0, 1, 32, 32))
 SHORT = TaughtMasking(rounds=2, steps=3, ascents=2, batch=16, seek=lambda: NONE)
@@ -73,13 +74,20 @@ def test_what_was_set_and_seen_is_told(backdoored: Model, held_out: Images) -> N
     assert last == pytest.approx(accuracy(purified, held_out), abs=0.02)
 
 
-@pytest.mark.parametrize("found", [True, False])
-def test_what_the_gate_found_is_worn(
-    found: bool, backdoored: Model, held_out: Images, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("found", "countered"), [(True, False), (False, True), (False, False)])
+def test_what_the_gate_found_is_worn_and_what_it_is_told_to_counter(
+    found: bool,
+    countered: bool,
+    backdoored: Model,
+    held_out: Images,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     change = torch.zeros(1, 1, 32, 32)
     change[..., ::2, ::2] = 1
     marks = Marks(triggers=(), changes=change) if found else NONE
+    left = Trigger(
+        target=0, mask=change[0, 0], pattern=change[0], area=0.25, success=1.0, reached=True
+    )
     worn, answer = [], Masks.answer
 
     def watched(self: Masks, pixels: Tensor) -> Tensor:
@@ -87,9 +95,12 @@ def test_what_the_gate_found_is_worn(
         return answer(self, pixels)
 
     monkeypatch.setattr(Masks, "answer", watched)
-    _, told = replace(SHORT, seek=lambda: marks)(backdoored, one_each(held_out), seed=0)
-    assert told.attempts[0].settings["marks"] == len(marks)
-    assert any(worn) is found
+    purify = replace(SHORT, seek=lambda: marks).against((left,) if countered else ())
+    _, told = purify(backdoored, one_each(held_out), seed=0)
+    settings = told.attempts[0].settings
+    assert settings["marks"] == found + countered
+    assert settings["countered"] == countered
+    assert any(worn) is (found or countered)
 
 
 def test_many_classes_cost_no_more_than_fifty(held_out: Images) -> None:

@@ -67,6 +67,7 @@ def test_the_candidate_itself_still_carries_its_trigger(judge: TrialOf, backdoor
     assert not seen.accuracy_lost
     assert seen.stands_out
     assert "class 0 still stands out" in seen.message
+    assert {trigger.target for trigger in seen.left} == {0}
 
 
 def test_a_purified_network_carries_no_trigger(
@@ -75,6 +76,7 @@ def test_a_purified_network_carries_no_trigger(
     purify = FTSAM(lr=0.1, epochs=30, batch=64, schedule="cosine")
     seen = judge(purify(backdoored, held_out.select(torch.arange(300)), seed=0)[0])
     assert not seen.trigger_left
+    assert not seen.left
     assert seen.accuracy_drop <= 0.03
 
 
