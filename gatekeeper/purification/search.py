@@ -196,6 +196,8 @@ class Search:
         """
 
         def watch(epoch: Epoch) -> None:
+            if history and epoch.epoch <= history[-1].epoch:
+                history.clear()  # begun again, on smaller batches
             history.append(epoch)
             late = _late(epoch.epoch, phases)
             if late and epoch.accuracy is not None and epoch.accuracy < self.before - _COLLAPSED:

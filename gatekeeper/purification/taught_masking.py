@@ -197,7 +197,10 @@ class _Teaching:
         answers = self.masks.answer((pixels + change).clamp(0, 1))
         loss = F.cross_entropy(answers, self.classes[which], reduction="sum")
         (slope,) = torch.autograd.grad(loss, change)
-        total = torch.zeros_like(self.directed).index_add_(0, which, slope)
+        due = F.one_hot(which, len(self.directed)).to(
+            slope.dtype
+        )  # a product, so that CUDA repeats
+        total = torch.einsum("nk,nchw->kchw", due, slope)
         reach = self.settings.reach
         self.directed = (self.directed - _CLIMB * reach * total.sign()).clamp(-reach, reach)
         return which

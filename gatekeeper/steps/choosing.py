@@ -24,13 +24,11 @@ from gatekeeper.verification import Observation, measure, observe
 from gatekeeper.views import known_views, rightness
 
 # Compared between attempts on a small validation split; the verdict uses the held-out images.
-TRIED = (
+_ACCURACIES = (
     "clean_accuracy",
     "clean_accuracy_drop",
     "worst_class_recall",
     "worst_class_recall_drop",
-    "recovered_trigger_success",
-    "smallest_trigger_area",
 )
 _TRIGGERS = ("recovered_trigger_success", "smallest_trigger_area")  # no value: not accepted
 _HALF = 0.5  # a smallest trigger below this share of the median class's stands out
@@ -80,7 +78,6 @@ def trial_of(
     known = rightness(candidate, validation, views)
 
     def trial(purified: Model) -> Trial:
-        after: Observation = observe(purified, shown, seed=seed + 1)
         measured = partial(
             measure, purified, trigger_area=trigger_area,
             min_samples_per_class=min_samples_per_class,
@@ -89,13 +86,16 @@ def trial_of(
             validation, observe(purified, validation, seed=seed, triggers=False),
             candidate=answered,
         )  # fmt: skip
+        measures[_DROP] = _lost(known - rightness(purified, validation, views), len(views))
+        tried = {name: measures[name] for name in _ACCURACIES if name in measures}
+        lost = any(_violates(tried[name], require[name]) for name in tried if name in require)
+        after: Observation = observe(purified, shown, seed=seed + 1, triggers=not lost)
         recovered = measured(shown, after, candidate=before)
         on = "" if shown is validation else f"on {len(shown)} variations of the images"
-        measures |= {name: _noted(recovered[name], on) for name in _TRIGGERS}
-        tried = {name: measures[name] for name in TRIED if name in measures}
-        tried[_DROP] = _lost(known - rightness(purified, validation, views), len(views))
-        outstanding = standing_out(after, validation.classes)
-        judged = _judged(tried, require, outstanding, len(views))
+        # What forgot too much is refused whatever triggers it has, and to seek them takes longest.
+        asked = _TRIGGERS[:1] if lost else _TRIGGERS
+        tried |= {name: _noted(recovered[name], on) for name in asked}
+        judged = _judged(tried, require, standing_out(after, validation.classes), len(views))
         if not (judged.trigger_left or judged.stands_out):
             return judged
         small = [t for t in before.triggers if t.reached and t.area < trigger_area]

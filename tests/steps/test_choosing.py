@@ -77,6 +77,7 @@ def test_a_purified_network_carries_no_trigger(
     seen = judge(purify(backdoored, held_out.select(torch.arange(300)), seed=0)[0])
     assert not seen.trigger_left
     assert not seen.left
+    assert seen.measures["smallest_trigger_area"].value
     assert seen.accuracy_drop <= 0.03
 
 
@@ -90,6 +91,7 @@ def test_a_network_that_forgot_is_refused_for_its_accuracy(
     seen = judge(broken)
     assert not seen.acceptable
     assert seen.accuracy_lost
+    assert "smallest_trigger_area" not in seen.measures  # it is refused whatever that is
 
 
 @pytest.mark.parametrize(
