@@ -71,8 +71,7 @@ def _panel(
         y = 38 + 30 * number
         parts.append(line("grid", left, y, left + wide, y))
         if value is None:
-            words = "tuned on all images" if attempt.final else "not measured"
-            words = "stopped" if attempt.outcome == "diverged" else words
+            words = _unmeasured(attempt)
             parts.append(text("axis", left + 6, y - 4, words, anchor="start"))
         else:
             parts.append(dot(_MARK[attempt.outcome], x(value), y, 6))
@@ -91,3 +90,12 @@ def _bound(metric: str, checks: Sequence[Check]) -> tuple[bool, float] | None:
         if check.metric == metric and found:
             return found[1] == "least", float(found[2])
     return None
+
+
+def _unmeasured(attempt: Attempt) -> str:
+    """Say why there is no value; where accuracy alone refuses an attempt, no trigger is sought."""
+    if attempt.outcome == "diverged":
+        return "stopped"
+    if attempt.final:
+        return "tuned on all images"
+    return "not sought" if attempt.outcome == "refused" else "not measured"
