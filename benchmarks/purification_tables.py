@@ -15,7 +15,14 @@ def purification(result: dict[str, Any]) -> list[str]:
         shown = [_percent(numbers.get(name), numbers.get(f"{name}_within")) for name in _COLUMNS]
         cells = [numbers.get("victims", 0), *shown, _seconds(numbers)]
         lines.append("| " + " | ".join(map(str, [method, *cells])) + " |")
-    return [*lines, "", *_by_attack(result["rows"], "5%"), "", *_other_cells(result)]
+    return [
+        *lines,
+        "",
+        *_by_attack(result["rows"], "5%"),
+        "",
+        *_other_cells(result),
+        *_took(result),
+    ]
 
 
 def quick(result: dict[str, Any]) -> list[str]:
@@ -23,6 +30,13 @@ def quick(result: dict[str, Any]) -> list[str]:
     minutes = result.get("minutes", "unknown: the run was stopped and went on")
     took = f"`minutes` {minutes}, the training of its victims included."
     return [took, "", *_by_attack(result["rows"], "5%")]
+
+
+def _took(result: dict[str, Any]) -> list[str]:
+    """What the purifiers took in all; victims are trained beside that."""
+    rows = [row for row in result["rows"] if row["method"] != "none"]
+    hours = sum(row["seconds"] for row in rows) / 3600
+    return ["", f"The purifiers of these {len(rows)} rows took {hours:.1f} hours."]
 
 
 _BESIDE = ("1%", "one")  # beside that of the headline
