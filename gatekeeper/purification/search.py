@@ -3,9 +3,9 @@
 The trial knows only what a gate can see: clean accuracy and the triggers that the gate itself
 recovers, on images that no attempt of the search is tuned on. A trigger that is left asks for a
 stronger step, or for the same once more where a method can be told to counter it; accuracy that was
-lost asks for a milder step, both at once for another method. Some
-backdoors leave no trigger that a gate recovers, so the search comes from the strong side, and a
-milder attempt takes the place of a stronger one only where it loses clearly less.
+lost asks for a milder step, both at once for another method. Some backdoors leave no trigger that a
+gate recovers, so the search comes from the strong side, and a milder attempt takes the place of a
+stronger one only where it loses clearly less.
 """
 
 from __future__ import annotations

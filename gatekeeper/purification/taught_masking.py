@@ -197,9 +197,8 @@ class _Teaching:
         answers = self.masks.answer((pixels + change).clamp(0, 1))
         loss = F.cross_entropy(answers, self.classes[which], reduction="sum")
         (slope,) = torch.autograd.grad(loss, change)
-        due = F.one_hot(which, len(self.directed)).to(
-            slope.dtype
-        )  # a product, so that CUDA repeats
+        # A product adds in the same order on every run, where CUDA's index_add_ does not.
+        due = F.one_hot(which, len(self.directed)).to(slope.dtype)
         total = torch.einsum("nk,nchw->kchw", due, slope)
         reach = self.settings.reach
         self.directed = (self.directed - _CLIMB * reach * total.sign()).clamp(-reach, reach)
