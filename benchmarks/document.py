@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from environment import RESULTS
-from purification_tables import in_short, purification, quick
+from purification_tables import bare, in_short, purification, quick
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 README = Path(__file__).parent.parent / "README.md"
@@ -140,6 +140,7 @@ def lacking(result: dict[str, Any]) -> list[str]:
 
 TABLES = {
     "audit": audit,
+    "bare-networks": bare,
     "inspect": inspection,
     "lacking-classes": lacking,
     "screening-time": screening_time,

@@ -30,14 +30,20 @@ def environment() -> dict[str, Any]:
 
 def command() -> str:
     """Give what was typed to run this benchmark, without the folders of this machine."""
-    typed = [
-        f"PATH/{Path(word).name}" if Path(word).is_absolute() else word for word in sys.argv[1:]
-    ]
+    typed = [_without_folders(word) for word in sys.argv[1:]]
     return " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *typed])
 
 
-def write(name: str, *, summary: dict[str, Any], rows: list[dict[str, Any]]) -> Path:
-    """Write `results/NAME.json`, and print its summary."""
+def _without_folders(word: str) -> str:
+    name, equals, value = word.rpartition("=")
+    outside = value.startswith(("/", "~", ".."))
+    return f"{name}{equals}PATH/{Path(value).name}" if outside else word
+
+
+def write(
+    name: str, *, summary: dict[str, Any], rows: list[dict[str, Any]], quiet: bool = False
+) -> Path:
+    """Write `results/NAME.json`, and print its summary unless `quiet`."""
     content = {
         "summary": summary,
         "rows": rows,
@@ -49,7 +55,8 @@ def write(name: str, *, summary: dict[str, Any], rows: list[dict[str, Any]]) -> 
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     partial.replace(path)
-    print(json.dumps(summary, indent=2))
+    if not quiet:
+        print(json.dumps(summary, indent=2))
     return path
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from statistics import mean
 from typing import Any
 
@@ -27,16 +28,25 @@ def purification(result: dict[str, Any]) -> list[str]:
 
 def quick(result: dict[str, Any]) -> list[str]:
     """What a quick run took, and what it found by attack."""
-    minutes = result.get("minutes", "unknown: the run was stopped and went on")
-    took = f"`minutes` {minutes}, the training of its victims included."
+    minutes = result.get("minutes", "unknown: not in one go")
+    took = f"`minutes` {minutes}, the training of victims that no earlier run had cached included."
     return [took, "", *_by_attack(result["rows"], "5%")]
+
+
+def bare(result: dict[str, Any]) -> list[str]:
+    """The headline by method, then accuracy and attack success by network and attack."""
+    lines = [_HEAD, "|" + " --- |" * 8]
+    for method, numbers in result["summary"].items():
+        cells = [numbers["victims"], *(_percent(numbers[name]) for name in _COLUMNS)]
+        lines.append("| " + " | ".join(map(str, [method, *cells])) + " |")
+    return [*lines, "", *_by_attack(result["rows"], result["rows"][0]["budget"])]
 
 
 def _took(result: dict[str, Any]) -> list[str]:
     """What the purifiers took in all; victims are trained beside that."""
     rows = [row for row in result["rows"] if row["method"] != "none"]
     hours = sum(row["seconds"] for row in rows) / 3600
-    return ["", f"The purifiers of these {len(rows)} rows took {hours:.1f} hours."]
+    return ["", f"The purifiers of these {len(rows)} rows took {hours:.1f} hours of one thread."]
 
 
 _BESIDE = ("1%", "one")  # beside that of the headline
@@ -56,12 +66,18 @@ _COLUMNS = (
 
 
 def _by_attack(rows: list[dict[str, Any]], budget: str) -> list[str]:
-    """ACC / ASR in percent, mean over seeds, of 10 % poison and so many clean images."""
+    """ACC / ASR in percent, of 10 % poison and so many clean images.
+
+    The mean over the seeds that every method has; the first seed where none is whole.
+    """
     headline = [row for row in rows if row["rate"] == 0.10 and row["budget"] == budget]
     methods = sorted({row["method"] for row in headline}, key=METHODS.index)
     lines = ["| data, attack | " + " | ".join(methods) + " |", "|" + " --- |" * (len(methods) + 1)]
     for data, attack in dict.fromkeys((row["data"], row["attack"]) for row in headline):
         found = [row for row in headline if (row["data"], row["attack"]) == (data, attack)]
+        made = Counter(row["seed"] for row in found)
+        whole = [row for row in found if made[row["seed"]] == len(methods)]
+        found = whole or [row for row in found if row["seed"] == found[0]["seed"]]
         cells = [_pair([row for row in found if row["method"] == m]) for m in methods]
         lines.append(f"| {data}, {attack} | " + " | ".join(cells) + " |")
     return lines

@@ -23,7 +23,7 @@ from gatekeeper.purification.weight_masking import WeightMasking
 from gatekeeper.training import BatchNorm
 from gatekeeper.views import MIRRORED, knows
 
-FEW = 4  # images of a class; with fewer, none can be kept to choose by, and tuning forgets it
+FEW = 4  # images of a class; with fewer, none is kept to choose by; tuning on fewer forgets it
 _STEPS, _LEAST_EPOCHS, _MOST_EPOCHS = 150, 30, 100  # optimiser steps of an attempt, at least
 
 # Times the epochs of an attempt, once it is known what to tune by: clean accuracy depends less on
@@ -86,11 +86,11 @@ def handful(images: Images) -> bool:
 def plan(model: Model, clean: Images, *, seed: int) -> tuple[Ladder, ...]:
     """Give the ladders in the order in which they should be climbed.
 
-    Where any class has but a few images, or none, only masks that the candidate teaches are safe:
-    what is learnt from labels forgets that class, and no image shows it. Otherwise FT-SAM comes
-    first, from the hottest step that the literature found harmless, and with the way back where
-    that costs accuracy; then methods of another kind, those that cost least first. `seed` is that
-    of the search for the candidate's marks.
+    `clean` is what is tuned on. Where a class has fewer than 4 images there, only masks that the
+    candidate teaches are safe: what is learnt from labels forgets that class, and hardly an image
+    shows it. Otherwise FT-SAM comes first, from the hottest step that the literature found
+    harmless, and with the way back where that costs accuracy; then methods of another kind, those
+    that cost least first. `seed` is that of the search for the candidate's marks.
     """
     scarce = int(clean.labels.bincount(minlength=len(clean.classes)).min()) < FEW
     flip = knows(model, clean, MIRRORED)  # then mirrored images serve as more images

@@ -3,9 +3,9 @@
 The trial knows only what a gate can see: clean accuracy and the triggers that the gate itself
 recovers, on images that no attempt of the search is tuned on. A trigger that is left asks for a
 stronger step, or for the same once more where a method can be told to counter it; accuracy that was
-lost asks for a milder step, both at once for another method. Some backdoors leave no trigger that a
-gate recovers, so the search comes from the strong side, and a milder attempt takes the place of a
-stronger one only where it loses clearly less.
+lost asks for a milder step, or, where the candidate's triggers work all the same, for another
+method. Some backdoors leave no trigger that a gate recovers, so the search comes from the strong
+side, and a milder attempt takes the place of a stronger one only where it loses clearly less.
 """
 
 from __future__ import annotations
@@ -75,15 +75,15 @@ class Search:
     def climb(self, ladders: tuple[Ladder, ...]) -> str:
         """Try ladder after ladder; say why it ended."""
         for ladder in ladders:
-            if why := self._climb(ladder):
+            if why := self._along(ladder):
                 return why
             if self.best is not None and not self.best.seen.stands_out:
                 return self._ended("nothing milder was better")
         return self._ended("nothing was left to try")
 
-    def _climb(self, ladder: Ladder) -> str:
+    def _along(self, ladder: Ladder) -> str:
         """Go from rung to rung as the trials point; say why nothing more need be tried, if so."""
-        rungs, place, been, told = ladder.rungs, ladder.start, set[int](), 0
+        rungs, place, been, countered = ladder.rungs, ladder.start, set[int](), 0
         while 0 <= place < len(rungs) and place not in been:
             if len(self.attempts) == self.most:
                 return self._ended(f"the bound of {self.most} attempts was reached")
@@ -95,8 +95,9 @@ class Search:
             step = _direction(seen)
             if step == 0:
                 break
-            if step < 0 and seen is not None and seen.left and told < _MOST_COUNTERED:
-                rungs, told = tuple(_against(rung, seen.left) for rung in rungs), told + 1
+            if step < 0 and seen is not None and seen.left and countered < _MOST_COUNTERED:
+                rungs = tuple(_against(rung, seen.left) for rung in rungs)
+                countered += 1
                 if isinstance(rungs[place], Countering):
                     been.remove(place)
                     continue
@@ -264,4 +265,5 @@ def _settings(purify: Purifier) -> dict[str, Any]:
     if not is_dataclass(purify):
         return {}
     held = {field.name: getattr(purify, field.name) for field in fields(purify)}
+    held = {name: len(v) if isinstance(v, tuple) else v for name, v in held.items()}
     return {name: value for name, value in held.items() if isinstance(value, (str, int, float))}

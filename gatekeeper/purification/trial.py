@@ -16,8 +16,8 @@ class Trial:
 
     `by_chance`: it lost more than the line allows, by no more than chance may do on few images.
     `stands_out`: one class is still far easier to reach than the others. That violates nothing,
-    but a stronger attempt that ends it is better. `left`: triggers that still work, or reach a
-    class too easily.
+    but a stronger attempt that ends it is better. `left`: triggers that still work, are too small,
+    or reach the class that stands out; none are told where accuracy was lost.
     """
 
     acceptable: bool

@@ -10,9 +10,11 @@ from markupsafe import Markup
 from gatekeeper.records import Attempt, Check
 from gatekeeper.report.svg import LEFT, RIGHT, WIDTH, dot, head, line, text
 
+# Measure, title, and why an attempt has none: what is tuned on all images leaves none to measure
+# accuracy on, and where accuracy alone refuses an attempt, no trigger is sought.
 _PANELS = (
-    ("clean_accuracy_drop", "accuracy lost"),
-    ("smallest_trigger_area", "smallest trigger, share of image"),
+    ("clean_accuracy_drop", "accuracy lost", "tuned on all images"),
+    ("smallest_trigger_area", "smallest trigger, share of image", "not sought"),
 )
 _GAP = 36
 _LEFT = LEFT + 64  # a method's name and what became of it need room
@@ -21,7 +23,7 @@ _MARK = {"accepted": "accepted", "refused": "refused", "diverged": "refused"}
 
 def attempts_chart(attempts: Sequence[Attempt], checks: Sequence[Check]) -> Markup:
     """A row for each attempt; in each panel its value, and as a dashed line the policy's bound."""
-    measured = [a for a in attempts if any(name in a.measures for name, _ in _PANELS)]
+    measured = [a for a in attempts if any(name in a.measures for name, *_ in _PANELS)]
     if not measured:
         return Markup()
     height = 30 * len(attempts) + 56
@@ -32,15 +34,16 @@ def attempts_chart(attempts: Sequence[Attempt], checks: Sequence[Check]) -> Mark
         method = f"{attempt.method} on all" if attempt.final else attempt.method
         label = f"{number + 1}. {method}, {attempt.outcome}"
         parts.append(text("label", _LEFT - 14, y + 4, label, anchor="end"))
-    for place, (metric, title) in enumerate(_PANELS):
+    for place, (metric, title, absent) in enumerate(_PANELS):
         left = _LEFT + place * (wide + _GAP)
-        parts += _panel(metric, title, left, wide, attempts, _bound(metric, checks))
+        parts += _panel(metric, title, absent, left, wide, attempts, _bound(metric, checks))
     return Markup("".join(parts) + "</svg>")
 
 
 def _panel(
     metric: str,
     title: str,
+    absent: str,
     left: float,
     wide: float,
     attempts: Sequence[Attempt],
@@ -71,7 +74,8 @@ def _panel(
         y = 38 + 30 * number
         parts.append(line("grid", left, y, left + wide, y))
         if value is None:
-            words = _unmeasured(attempt)
+            words = "not measured" if metric in attempt.measures else absent
+            words = "stopped" if attempt.outcome == "diverged" else words
             parts.append(text("axis", left + 6, y - 4, words, anchor="start"))
         else:
             parts.append(dot(_MARK[attempt.outcome], x(value), y, 6))
@@ -90,12 +94,3 @@ def _bound(metric: str, checks: Sequence[Check]) -> tuple[bool, float] | None:
         if check.metric == metric and found:
             return found[1] == "least", float(found[2])
     return None
-
-
-def _unmeasured(attempt: Attempt) -> str:
-    """Say why there is no value; where accuracy alone refuses an attempt, no trigger is sought."""
-    if attempt.outcome == "diverged":
-        return "stopped"
-    if attempt.final:
-        return "tuned on all images"
-    return "not sought" if attempt.outcome == "refused" else "not measured"

@@ -52,6 +52,8 @@ TELLING = (
     "alpha",
     "counter",
     "tau",
+    "keep",
+    "countered",
     "epochs",
     "rounds",
     "images",

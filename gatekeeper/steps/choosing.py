@@ -30,7 +30,8 @@ _ACCURACIES = (
     "worst_class_recall",
     "worst_class_recall_drop",
 )
-_TRIGGERS = ("recovered_trigger_success", "smallest_trigger_area")  # no value: not accepted
+_WORKS, _SMALLEST = "recovered_trigger_success", "smallest_trigger_area"
+_TRIGGERS = (_WORKS, _SMALLEST)  # no value: not accepted
 _HALF = 0.5  # a smallest trigger below this share of the median class's stands out
 _CHANCE = 0.1  # of naming a class where none is easier than chance has it
 _LEAST_CLASSES = 4  # reached ones, for a median that means something
@@ -96,11 +97,15 @@ def trial_of(
         asked = _TRIGGERS[:1] if lost else _TRIGGERS
         tried |= {name: _noted(recovered[name], on) for name in asked}
         judged = _judged(tried, require, standing_out(after, validation.classes), len(views))
-        if not (judged.trigger_left or judged.stands_out):
+        if lost:
             return judged
-        small = [t for t in before.triggers if t.reached and t.area < trigger_area]
-        working = _working(purified, shown, small, require.get(_TRIGGERS[0]))
-        return replace(judged, left=(*working, *_easy(after, trigger_area)))
+        left: list[Trigger] = []
+        if tried[_WORKS].value is not None:
+            small = [t for t in before.triggers if t.reached and t.area < trigger_area]
+            left += _working(purified, shown, small, require.get(_WORKS))
+        if tried[_SMALLEST].value is not None:
+            left += _easy(after, trigger_area, outstanding=judged.stands_out)
+        return replace(judged, left=tuple(left))
 
     return trial
 
@@ -116,10 +121,11 @@ def _working(
     return [t for t, share in zip(triggers, shares, strict=True) if not bound.met_by(share)]
 
 
-def _easy(after: Observation, area: float) -> list[Trigger]:
-    """Give the triggers that are too small, and the smallest in any case."""
+def _easy(after: Observation, area: float, *, outstanding: bool) -> list[Trigger]:
+    """Give the triggers that are too small; the smallest, too, where its class stands out."""
     reached = sorted((t for t in after.triggers if t.reached), key=lambda one: one.area)
-    return [*reached[:1], *(trigger for trigger in reached[1:] if trigger.area < area)]
+    small = [trigger for trigger in reached if trigger.area < area]
+    return small or (reached[:1] if outstanding else [])
 
 
 def _noted(measured: Measure, where: str) -> Measure:

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from gatekeeper.errors import StepError
 from gatekeeper.model import Images, Model
-from gatekeeper.purification import TaughtMasking
+from gatekeeper.purification import FTSAM, FeatureShift, TaughtMasking, WeightMasking
+from gatekeeper.purification.interface import Countering
 from gatekeeper.purification.marks import Marks
 from gatekeeper.purification.masks import Masks
 from gatekeeper.purification.taught_masking import _Teaching
@@ -101,6 +102,11 @@ def test_what_the_gate_found_is_worn_and_what_it_is_told_to_counter(
     assert settings["marks"] == found + countered
     assert settings["countered"] == countered
     assert any(worn) is (found or countered)
+
+
+def test_only_taught_masks_can_be_told_what_to_counter() -> None:
+    everyone = (TaughtMasking(), FTSAM(), WeightMasking(), FeatureShift())
+    assert [isinstance(one, Countering) for one in everyone] == [True, False, False, False]
 
 
 def test_many_classes_cost_no_more_than_fifty(held_out: Images) -> None:

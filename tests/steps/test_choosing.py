@@ -11,6 +11,7 @@ from gatekeeper.policy import Bound, read_policy
 from gatekeeper.purification import FTSAM
 from gatekeeper.purification.trial import TrialOf
 from gatekeeper.records import Measure
+from gatekeeper.steps import choosing
 from gatekeeper.steps.choosing import _judged, _shown, _violates, standing_out, trial_of
 from gatekeeper.training import predictions
 from gatekeeper.triggers import Trigger
@@ -70,6 +71,25 @@ def test_the_candidate_itself_still_carries_its_trigger(judge: TrialOf, backdoor
     assert {trigger.target for trigger in seen.left} == {0}
 
 
+def test_what_is_left_is_what_works_or_is_too_small_or_stands_out(
+    judge: TrialOf, backdoored: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The candidate itself, as a search sees it that finds what `areas` say."""
+    working = {t.area for t in judge(backdoored).left if t.mask.any()}
+
+    def left(areas: list[float]) -> set[tuple[int, bool]]:
+        found = tuple(trigger(k, area) for k, area in enumerate(areas))
+        monkeypatch.setattr(choosing, "observe", lambda model, images, **_: Observation(
+            predictions=predictions(model, images), triggers=found
+        ))  # fmt: skip
+        return {(t.target, bool(t.mask.any())) for t in judge(backdoored).left}
+
+    assert working
+    assert left([0.05] * 10) == {(0, True)}  # only what the candidate obeys
+    assert left([0.05] * 3 + [0.012, 0.013] + [0.05] * 5) == {(0, True), (3, False), (4, False)}
+    assert left([0.3] * 3 + [0.02] + [0.3] * 6) == {(0, True), (3, False)}  # far easier
+
+
 def test_a_purified_network_carries_no_trigger(
     judge: TrialOf, backdoored: Model, held_out: Images
 ) -> None:
@@ -92,6 +112,7 @@ def test_a_network_that_forgot_is_refused_for_its_accuracy(
     assert not seen.acceptable
     assert seen.accuracy_lost
     assert "smallest_trigger_area" not in seen.measures  # it is refused whatever that is
+    assert seen.left == ()
 
 
 @pytest.mark.parametrize(
