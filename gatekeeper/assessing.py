@@ -45,7 +45,7 @@ def assess(
         classes: names.
         calibration: weights and threshold.
         images: digest of the clean images that the screens looked at.
-        blind: why the score means nothing, whatever it is.
+        blind: why no score would mean anything; there is none then.
         doubts: why a low score must not be called clean-looking.
     """
     held = _hold(screens, classes, calibration, images)
@@ -55,8 +55,9 @@ def assess(
         *_renamed(classes, calibration, images),
         *_unreached(screens, classes),
     ]  # fmt: skip
-    score = None if all(one.value is None for one in evidence) else sum(e.adds for e in evidence)
-    suspicious = score is not None and score >= held.reference.threshold and not blind
+    unknown = bool(blind) or all(one.value is None for one in evidence)
+    score = None if unknown else sum(one.adds for one in evidence)
+    suspicious = score is not None and score >= held.reference.threshold
     kind, target, source = _suspected(evidence, held.target)
     named = suspicious and target is not None
     agreeing = [

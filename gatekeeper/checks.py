@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 from gatekeeper.assessments import Assessment, Standing
@@ -11,6 +12,7 @@ from gatekeeper.policy import Bound, Policy
 from gatekeeper.records import Check, Measure, Outcome, Subject, Verification
 
 SUSPECTED = "backdoor-suspected"
+_REASONS = 2  # of an outcome that is told in a line
 _FAR = 1e4  # times that an interval is as wide as what it must tell apart
 # Equivalence, extremes over classes and searched areas have no sampling interval.
 OBSERVED = frozenset(
@@ -37,8 +39,8 @@ def check_all(policy: Policy, verification: Verification | None, samples: int) -
     )
 
 
-def check_assessment(assessment: Assessment, *, waived: bool) -> Check:
-    """Hold the candidate against what the screens said together; only clean-looking passes."""
+def check_assessment(assessment: Assessment, subject: Subject, *, waived: bool) -> Check:
+    """Hold a network against what the screens said together; only clean-looking passes."""
     known = assessment.calibration.clean
     score = assessment.score
     alike = [one for one in known if score is not None and one >= score]
@@ -51,17 +53,27 @@ def check_assessment(assessment: Assessment, *, waived: bool) -> Check:
     }  # fmt: skip
     outcome = "passed" if waived else outcomes[assessment.outcome]
     told = f"{len(alike)} of {len(known)} known-clean networks score as high"
-    why = f" ({'; '.join(assessment.why_inconclusive)})" if outcome == "undecided" else ""
+    if score is None:
+        told = "there is no score"
+    why = f" ({_first(assessment.why_inconclusive)})" if outcome == "undecided" else ""
     waiver = ", waived" if waived else ""
+    who = "candidate" if subject == "candidate" else "purified network"
     return Check(
         rule_id=SUSPECTED,
         metric="screening",
-        subject="candidate",
+        subject=subject,
         observed=measure,
         bound="clean-looking",
         outcome=outcome,
-        message=f"the screens find the candidate {assessment.outcome}{why}: {told}{waiver}",
+        message=f"the screens find the {who} {assessment.outcome}{why}: {told}{waiver}",
     )
+
+
+def _first(reasons: Sequence[str]) -> str:
+    """The first reasons; a report tells all of them in another place."""
+    more = len(reasons) - _REASONS
+    told = "; ".join(reasons[:_REASONS])
+    return f"{told}; and {more} more, told by the screens" if more > 0 else told
 
 
 def _check(

@@ -84,15 +84,18 @@ def calibrate(models: Path, out: Path, quiet: bool, **given: Any) -> int:
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
 def redteam(quiet: bool, **given: Any) -> int:
-    """Backdoor a network on your own data, to test your own gate on it."""
+    """Backdoor a network on your own data, to test your own gate on it.
+
+    The exit code is 3 where the network hardly learnt or the backdoor did not take.
+    """
     from gatekeeper.progress import progress
-    from gatekeeper.redteaming import Order, make, summary
+    from gatekeeper.redteaming import Order, make, missed, summary
 
     order = Order(**given)
     with progress(quiet=quiet) as tell:
         truth = make(order, tell=tell)
     say(summary(order, truth))
-    return 0
+    return 3 if missed(truth) else 0
 
 
 WORKBENCH = (demo, demo_audit, calibrate, redteam)

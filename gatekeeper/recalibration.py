@@ -21,7 +21,7 @@ from gatekeeper.planning import plan
 from gatekeeper.records import ScreenResult
 from gatekeeper.rundir import RunDirectory, sha256_file
 
-_SUFFIXES = (".pt", ".pth", ".ckpt", ".th", ".bin", ".safetensors")
+_SUFFIXES = (".pt", ".pth", ".ckpt", ".th", ".bin", ".safetensors", ".onnx")
 _LOOKED = ("read", "screen")  # steps
 _MOST_CLASSES = 1_000_000
 
@@ -178,7 +178,8 @@ def told(done: Recalibration) -> str:
     ]
     if not after.natures and not done.crowded:
         lines.append(
-            f"{ALIKE} networks of the same classes, in one order, also tell what is easy by nature"
+            f"What is easy by nature is not known: that needs {ALIKE} networks of the same "
+            "classes, in one order"
         )
     if done.crowded:
         lines.append(

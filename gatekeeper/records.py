@@ -113,11 +113,13 @@ class Purification:
 class Verification:
     """Measures by name, before and after; the names are those under `require` in a policy.
 
-    Per-class recall stands beside them as `recall:CLASS`.
+    Per-class recall stands beside them as `recall:CLASS`. `screened` is what the screens say of the
+    purified network, asked where the candidate was suspicious.
     """
 
     before: dict[str, Measure]
     after: dict[str, Measure] | None = None
+    screened: Assessment | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,14 +17,17 @@ from gatekeeper.candidate.fresh import untrained
 from gatekeeper.card import read_card
 from gatekeeper.data import read_images, split, write_folders
 from gatekeeper.devices import device_of
-from gatekeeper.errors import UsageError
+from gatekeeper.errors import DataError, UsageError
 from gatekeeper.model import Images, Model
+from gatekeeper.policy import read_policy
 from gatekeeper.redteam import ATTACKS, Attack, attack_success, implant, robust_accuracy
 from gatekeeper.rundir import RunDirectory
+from gatekeeper.steps.workshop import PURIFY_SHARE
 from gatekeeper.training import Recipe, accuracy
 
 _MANY = 5000  # images
 _PLANTED = 0.5  # attack success, below which there is hardly a backdoor to find
+_LEARNT = 0.5  # clean accuracy, below which there is hardly a network to scan
 _TRAINED_ON = 0.6  # share of the data; the rest stays clean, for the gate and for counting success
 
 
@@ -51,7 +54,7 @@ def make(order: Order, *, tell: Callable[[str], None] = lambda _: None) -> dict[
     Raises:
         UsageError: no such attack or class, or `out` is not empty.
         CardError: the card names no architecture, or one that does not fit.
-        DataError: the images cannot be read.
+        DataError: the images cannot be read, or are too few.
     """
     if order.attack not in ATTACKS:
         message = f"no attack {order.attack!r}"
@@ -62,6 +65,9 @@ def make(order: Order, *, tell: Callable[[str], None] = lambda _: None) -> dict[
     card = read_card(order.card, trusted=True)
     images, digest = read_images(order.data, card.spec, classes=card.classes)
     train, kept = split(images, seed=order.seed, first=_TRAINED_ON)
+    if not len(kept):
+        message = f"{order.data} has one image per class, which leaves none to test the network on"
+        raise DataError(message, hint="Give two images of each class at least, better hundreds.")
     fresh = untrained(card, classes=images.classes, seed=order.seed)
     fresh.network.to(device_of(order.device))
     tell(f"train a victim of {order.attack} on {len(train)} images")
@@ -76,25 +82,43 @@ def make(order: Order, *, tell: Callable[[str], None] = lambda _: None) -> dict[
         "attack_success": attack_success(victim, attack, kept),
         "robust_accuracy": robust_accuracy(victim, attack, kept),
         "seed": order.seed,
+        "clean": len(kept),
         "data": {"path": order.data, "sha256": digest, "trained_on": len(train)},
     }
     _write(order.out, victim, attack, kept, truth)
     return truth
 
 
+def missed(truth: dict[str, Any]) -> list[str]:
+    """Say why what was made is no candidate to test a gate with; empty where it is one."""
+    told = []
+    if truth["clean_accuracy"] < _LEARNT:
+        told.append("The network hardly learnt: try more images, more --epochs, or another --lr.")
+    if truth["attack_success"] < _PLANTED:
+        told.append(
+            "The backdoor did not take: try more --epochs, another --lr, or a higher --rate."
+        )
+    return told
+
+
 def summary(order: Order, truth: dict[str, Any]) -> str:
     """Tell in a few lines what was made, and how to put the gate to the test."""
     model = order.out / "candidate/model.pt"
+    scan = f"gatekeeper scan {model} --data {order.out / 'clean'}"
     lines = [
         f"{truth['attack']}: clean accuracy {truth['clean_accuracy']:.2%}, "
         f"attack success {truth['attack_success']:.2%}",
+        *missed(truth),
         f"Candidate: {model}",
         f"Truth:     {order.out / 'truth.json'}, triggered images in {order.out / 'triggered'}",
-        f"Scan:      gatekeeper scan {model} --data {order.out / 'clean'}",
+        f"Scan:      {scan} --suspects {order.out / 'triggered'}",
     ]
-    if truth["attack_success"] < _PLANTED:
-        lines.insert(
-            1, "The backdoor did not take: try more --epochs, another --lr, or a higher --rate."
+    held_out = round((1 - PURIFY_SHARE) * truth["clean"])
+    wanted = read_policy("default").min_samples
+    if held_out < wanted:
+        lines.append(
+            f"{' ':11}of these images about {held_out} are held out, and policy 'default' wants "
+            f"{wanted}: it will be UNDECIDED"
         )
     return "\n".join(lines)
 

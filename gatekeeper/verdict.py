@@ -74,7 +74,10 @@ def judge(
     judged = tuple(replace(finding, waived=finding.rule_id in live) for finding in findings)
     checks = check_all(policy, verification, samples)
     if checks and assessment is not None:
-        checks = (*checks, check_assessment(assessment, waived=SUSPECTED in live))
+        checks = (*checks, check_assessment(assessment, "candidate", waived=SUSPECTED in live))
+    if checks and verification is not None and verification.screened is not None:
+        again = verification.screened
+        checks = (*checks, check_assessment(again, "purified", waived=SUSPECTED in live))
     forbidden = [f for f in judged if not f.waived and _is_forbidden(f, policy)]
     expired = _expired(waivers, present - live, artifact_sha256)
     if forbidden:
@@ -176,7 +179,11 @@ def _decide(
         who = "purified network" if "purified" in by_subject else "candidate"
         reason = f"The {who} does not meet policy {policy.name!r}:"
     decision: Decision = "reject" if decided else "undecided"
-    return Verdict(decision=decision, reasons=(reason, *_sentences(best))), None
+    own = [check for check in by_subject["candidate"] if check.outcome == "failed"]
+    if not own or "purified" not in by_subject:
+        return Verdict(decision=decision, reasons=(reason, *_sentences(best))), None
+    told = (*_sentences(best), "Nor does the candidate meet it:", *_sentences(own))
+    return Verdict(decision=decision, reasons=(reason, *told)), None
 
 
 def _sentences(checks: Sequence[Check]) -> tuple[str, ...]:

@@ -183,11 +183,13 @@ def test_only_clean_looking_passes_the_check() -> None:
         "clean-looking": assessed(screens()),
         "inconclusive": assessed(screens(), doubts=["few"]),
     }
-    assert check_assessment(outcomes["clean-looking"], waived=False).outcome == "passed"
-    open_one = check_assessment(outcomes["inconclusive"], waived=False)
+    assert (
+        check_assessment(outcomes["clean-looking"], "candidate", waived=False).outcome == "passed"
+    )
+    open_one = check_assessment(outcomes["inconclusive"], "purified", waived=False)
     assert open_one.outcome == "undecided"
-    assert "few" in open_one.message
-    assert check_assessment(outcomes["inconclusive"], waived=True).outcome == "passed"
+    assert "the screens find the purified network inconclusive (few" in open_one.message
+    assert check_assessment(outcomes["inconclusive"], "candidate", waived=True).outcome == "passed"
     assert open_one.observed is not None
     known = CALIBRATION.references[0].clean
     score = outcomes["inconclusive"].score

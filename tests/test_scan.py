@@ -21,6 +21,7 @@ from candidates import (
     watched_network,
 )
 from no_network import alone, skip_unless_possible, why_not
+from safetensors.torch import save_file
 
 from gatekeeper.data import write_folders
 from gatekeeper.job import Job
@@ -68,7 +69,12 @@ def test_the_screens_together_name_the_target_and_the_units(hardened_run: Path) 
     assert found["score"] == pytest.approx(sum(one["adds"] for one in found["evidence"]))
     assert any(finding["rule_id"] == "backdoor-suspected" for finding in record["findings"])
     lines = [check for check in record["checks"] if check["metric"] == "screening"]
-    assert [(check["subject"], check["outcome"]) for check in lines] == [("candidate", "failed")]
+    assert [(check["subject"], check["outcome"]) for check in lines] == [
+        ("candidate", "failed"),
+        ("purified", "passed"),
+    ]
+    again = record["verification"]["screened"]
+    assert again["score"] < again["calibration"]["threshold"] <= found["score"]
     units = record["attribution"]["units"]
     assert record["attribution"]["target_class"] == "0"
     assert record["attribution"]["carrying"] >= len(units) > 0
@@ -82,6 +88,36 @@ def test_the_report_draws_where_the_candidate_stands(hardened_run: Path) -> None
     assert "What the screens say together" in page
     assert "suspicious from here" in page
     assert "Units that carry the trigger" in page
+    assert "The purified network was screened in the same way: clean-looking" in page
+
+
+def test_a_purified_network_that_the_screens_still_suspect_is_not_hardened(
+    workplace: Path, backdoored: Model, tmp_path: Path
+) -> None:
+    """No line of the policy is about triggers, and what was purified changed nothing."""
+    policy = plain_policy(tmp_path, "default")
+    text = policy.read_text(encoding="utf-8").replace("purify: { when: always, method: auto }", "")
+    text = text.replace("screen: [neuron-norm]", "screen: [trigger-inversion, maximum-margin]")
+    policy.write_text(text, encoding="utf-8")
+    job = Job(
+        model=str(save_candidate(backdoored, tmp_path)), out=str(tmp_path / "run"),
+        data=str(workplace / "clean.npz"), policy=str(policy),
+    )  # fmt: skip
+    with RunDirectory.open(Path(job.out), resume=False) as room:
+        work = begin(job, room, lambda _: None)
+        for step in STEPS:
+            take(step, work)
+            if step == "purify":
+                weights = {k: v.cpu() for k, v in work.candidate.network.state_dict().items()}
+                save_file(weights, room.file("purified.safetensors"))
+        record = json.loads(room.file("record.json").read_text())
+    assert record["verdict"]["decision"] == "reject"
+    reasons = record["verdict"]["reasons"]
+    assert reasons[1].startswith("the screens find the purified network suspicious")
+    assert "Nor does the candidate meet it:" in reasons
+    assert reasons[-1].startswith("the screens find the candidate suspicious")
+    assert not (tmp_path / "run/hardened.onnx").exists()
+    assert "suspicious, score" in (tmp_path / "run/summary.md").read_text(encoding="utf-8")
 
 
 def test_a_whole_scan_wants_no_connection(hardened_run: Path, workplace: Path) -> None:
@@ -249,6 +285,10 @@ def test_a_policy_may_ask_for_sequela_and_an_operator_suspect_images(
     before, after = record["verification"]["before"], record["verification"]["after"]
     assert before["suspects_obeyed"]["value"] > 0.9
     assert "class 0" in before["suspects_obeyed"]["note"]
+    summary = (tmp_path / "run/summary.md").read_text(encoding="utf-8")
+    assert "| Suspect images that obey |" in summary
+    again = gatekeeper("report", tmp_path / "run/record.json", "--format", "text", cwd=tmp_path)
+    assert "Beside the policy, candidate, then purified:" in again.stdout
     for name in ("membership_auc", "reinjection_success", "adversarial_accuracy"):
         assert before[name]["low"] <= before[name]["value"] <= before[name]["high"]
         assert after[name]["value"] is not None

@@ -5,9 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 from conftest import fresh_network
+from torch import nn
 
+from gatekeeper.assessing import assess
+from gatekeeper.calibration import read_calibration
 from gatekeeper.model import Images, Model
+from gatekeeper.policy import NEEDED
+from gatekeeper.records import InputSpec, ScreenResult
 from gatekeeper.redteam import AllToAll, attack_success
+from gatekeeper.screening import UntargetedInversion
 from gatekeeper.training import Recipe, fine_tune
 from gatekeeper.untargeted import divert
 
@@ -50,3 +56,23 @@ def test_what_does_not_convince_is_told(clean_model: Model, held_out: Images) ->
     found = divert(clean_model, held_out.select(torch.arange(40)), seed=1, steps=1, starts=2)
     assert not found.reached
     assert 0 <= found.success < 0.9
+
+
+def test_that_nothing_makes_images_leave_is_no_doubt() -> None:
+    """Whatever lies over both, a bright image stays brighter than a dark one: half of them stay."""
+    pixels = torch.cat([torch.full((30, 1, 8, 8), shade) for shade in (20, 230)])
+    labels = torch.arange(60) // 30
+    images = Images(pixels=pixels.to(torch.uint8), labels=labels, classes=("dark", "bright"))
+    linear = nn.Linear(64, 2)
+    linear.weight.data = torch.tensor([[-1.0], [1.0]]).expand(2, 64) / 64
+    linear.bias.data = torch.tensor([0.5, -0.5])
+    model = Model(
+        network=nn.Sequential(nn.Flatten(), linear), classes=images.classes, architecture="linear",
+        input=InputSpec(size=(1, 8, 8), mean=(0.0,), std=(1.0,)),
+    )  # fmt: skip
+    result, findings = UntargetedInversion(seed=1)(model, images)
+    assert (result.score, result.outcome, findings) == (None, "not-flagged", [])
+    assert "no mask makes nine of ten images leave" in result.message
+    seen = {name: ScreenResult(score=1.0, outcome="not-flagged") for name in NEEDED}
+    told = assess({**seen, "untargeted-inversion": result}, images.classes, read_calibration())
+    assert not any("untargeted-inversion" in why for why in told.why_inconclusive)

@@ -112,6 +112,25 @@ def test_the_table_of_decisions(
     assert result.verdict.reasons
 
 
+@pytest.mark.parametrize(
+    ("outcome", "decision"),
+    [("clean-looking", "hardened"), ("suspicious", "reject"), ("inconclusive", "undecided")],
+)
+def test_what_the_screens_say_of_the_purified_network_counts(
+    outcome: Standing, decision: Decision
+) -> None:
+    found = replace(assessment(), outcome="suspicious")
+    again = replace(assessment(), outcome=outcome)
+    seen = Verification(before=GOOD, after=GOOD, screened=again)
+    result = judged(None, assessment=found, verification=seen)
+    assert result.verdict.decision == decision
+    assert result.deploy == ("purified" if decision == "hardened" else None)
+    if decision != "hardened":
+        told = f"the screens find the purified network {outcome}"
+        assert result.verdict.reasons[1].startswith(told)
+        assert result.verdict.reasons[2:][0] == "Nor does the candidate meet it:"
+
+
 def test_what_was_not_measured_is_told_after_what_was() -> None:
     policy = POLICY.model_copy(
         update={"require": {"onnx_top1_agreement": Bound(at_least=1.0), **POLICY.require}}

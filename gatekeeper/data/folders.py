@@ -104,7 +104,10 @@ def _check_classes(path: Path, names: tuple[str, ...], classes: tuple[str, ...] 
         message = f"{path} has {len(names)} class folder(s), at least 2 are needed"
         loose = any(file.suffix.lower() in SUFFIXES for file in path.iterdir())
         hint = "It holds images itself: give the folder above, with one folder per class."
-        raise DataError(message, hint=hint if loose else DataError.hint)
+        if classes is not None and not loose:
+            hint = f"Give a folder for each class of the card: {', '.join(classes[:10])}"
+            hint += f" and {len(classes) - 10} more." if len(classes) > 10 else "."
+        raise DataError(message, hint=hint if loose or classes is not None else DataError.hint)
     if classes is not None and set(names) != set(classes):
         odd = sorted(set(names) ^ set(classes))
         message = (

@@ -46,8 +46,11 @@ _NORMALISED = (
 _COUNTERS = ((0.05, 1.0, 1.0), (0.05, 0.5, 1.0), (0.05, 0.2, 1.0), (0.05, 0.0, 0.5))
 # Weight of the bare images, and AWM's bound of its perturbation.
 _TAUGHT = ((0.5, 1000.0), (0.7, 300.0), (0.9, 300.0))
-# Without BatchNorm the same step would end at chance.
+# Without BatchNorm the same step may end at chance, or cost nothing: from the middle, upwards.
+# Weights that clean images never use feel no step; there a trigger has to be countered.
+_BARE_COUNTERING = ((0.1, 0.5, 2.0), (0.03, 0.2, 2.0))
 _BARE = (
+    (0.1, 2.0, 0.0),
     (0.1, 0.5, 0.0),
     (0.05, 0.5, 0.0),
     (0.03, 0.2, 0.0),
@@ -60,10 +63,15 @@ _BARE = (
 
 @dataclass(frozen=True, kw_only=True)
 class Ladder:
-    """One method in several strengths, the strongest first; `start` is where a search begins."""
+    """One method in several strengths, the strongest first; `start` is where a search begins.
+
+    `bold`: what a step does to such a network is not known beforehand, so stronger ones are tried
+    as long as they cost nothing.
+    """
 
     rungs: tuple[Purifier, ...]
     start: int = 0
+    bold: bool = False
 
     @property
     def method(self) -> str:
@@ -96,11 +104,11 @@ def plan(model: Model, clean: Images, *, seed: int) -> tuple[Ladder, ...]:
     flip = knows(model, clean, MIRRORED)  # then mirrored images serve as more images
     if scarce:
         return (_taught(model, clean, seed=seed),)
-    tuned = (_sharpness(model, clean, flip=flip, seed=seed), _counters(model, clean, flip=flip))
+    tuned = (*_sharpness(model, clean, flip=flip, seed=seed), _counters(model, clean, flip=flip))
     return (*tuned, _masks(len(clean), flip=flip), *_others(model, clean, flip=flip))
 
 
-def _sharpness(model: Model, clean: Images, *, flip: bool, seed: int) -> Ladder:
+def _sharpness(model: Model, clean: Images, *, flip: bool, seed: int) -> tuple[Ladder, ...]:
     batch, epochs = _batch(len(clean)), _epochs(len(clean))
     normalised = has_batch_norm(model.network)
     seek = cache(lambda: find_marks(model, clean, seed=seed))
@@ -117,8 +125,12 @@ def _sharpness(model: Model, clean: Images, *, flip: bool, seed: int) -> Ladder:
         shared = {setting.name: getattr(hot, setting.name) for setting in fields(hot)}
         return Restoration(**shared, restore_lr=lr, restore_epochs=round(times * epochs), seek=seek)
 
-    steps = _NORMALISED if normalised else _BARE
-    return Ladder(rungs=tuple(rung(*step) for step in steps), start=1 if normalised else 2)
+    if normalised:
+        return (Ladder(rungs=tuple(rung(*step) for step in _NORMALISED), start=1),)
+    return (
+        Ladder(rungs=tuple(rung(*step) for step in _BARE), start=3, bold=True),
+        Ladder(rungs=tuple(rung(*step) for step in _BARE_COUNTERING)),
+    )
 
 
 def _counters(model: Model, clean: Images, *, flip: bool) -> Ladder:

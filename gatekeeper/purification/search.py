@@ -5,7 +5,8 @@ recovers, on images that no attempt of the search is tuned on. A trigger that is
 stronger step, or for the same once more where a method can be told to counter it; accuracy that was
 lost asks for a milder step, or, where the candidate's triggers work all the same, for another
 method. Some backdoors leave no trigger that a gate recovers, so the search comes from the strong
-side, and a milder attempt takes the place of a stronger one only where it loses clearly less.
+side, and a milder attempt takes the place of a stronger one only where it loses clearly less. Where
+nobody knows which step is strong, it goes up from a mild one for as long as that costs nothing.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from gatekeeper.triggers import Trigger
 # Of accuracy; less is chance on a few hundred images. What is strong and loses no more is enough,
 # though a milder attempt may even gain.
 _CLEARLY_LESS = 0.01
+_NOTHING = 0.005  # of accuracy; a bolder step that loses no more goes on
 _FOR_GOOD = "what was chosen, tuned longer and on all {} images, so accuracy on them tells nothing"
 _MOST_COUNTERED = 2  # times that a ladder is told what to counter
 _COLLAPSED = 0.25  # of accuracy lost after the grace period: the step does not fit the model
@@ -90,6 +92,8 @@ class Search:
             been.add(place)
             tried = self._attempt(rungs[place], self.fitted)
             seen = None if tried is None else self._weighed(tried)
+            if ladder.bold and place - 1 not in been and _costs_nothing(seen):
+                return self._bolder(rungs[:place])
             if why := self._enough(seen):
                 return why
             step = _direction(seen)
@@ -103,6 +107,18 @@ class Search:
                     continue
             place = ladder.beyond(place) if tried is None else place + step
         return ""
+
+    def _bolder(self, rungs: tuple[Purifier, ...]) -> str:
+        """Go on to stronger `rungs`, the last first, while they cost nothing; say why it ended."""
+        for rung in reversed(rungs):
+            if len(self.attempts) == self.most:
+                return self._ended(f"the bound of {self.most} attempts was reached")
+            tried = self._attempt(rung, self.fitted)
+            seen = None if tried is None else self._weighed(tried)
+            if tried is None or not _costs_nothing(seen):
+                return self._ended("the next stronger one was worse")
+            self.best = tried
+        return self._ended("nothing stronger was left, and it cost no accuracy")
 
     def _weighed(self, tried: Tried) -> Trial:
         """Keep what was tried in the record, and as the best if it is; give what was seen of it."""
@@ -231,6 +247,13 @@ def _word(seen: Trial) -> str:
     if seen.by_chance:
         return "is over the policy's line by no more than chance"
     return "met the policy"
+
+
+def _costs_nothing(seen: Trial | None) -> bool:
+    """Tell whether an attempt did all that was wanted, and lost no accuracy to speak of."""
+    if seen is None or not seen.acceptable or seen.stands_out:
+        return False
+    return seen.accuracy_drop <= _NOTHING
 
 
 def _direction(seen: Trial | None) -> int:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Any
+from typing import Any, get_args
 
 from markupsafe import Markup
 
-from gatekeeper.records import GateRecord, Purification
+from gatekeeper.records import GateRecord, Purification, Subject
 from gatekeeper.report.assessment_charts import standing_chart, units_chart
 from gatekeeper.report.attempts_chart import attempts_chart
 from gatekeeper.report.charts import MOST_CLASSES, history_chart, norms_chart, recall_chart
@@ -22,6 +22,8 @@ from gatekeeper.report.wording import (
     SCREEN_LABELS,
     STANDING,
     TELLING,
+    assessment_of,
+    in_short,
     interval,
     next_step,
     percent,
@@ -106,6 +108,7 @@ def _sorted(record: GateRecord) -> dict[str, Any]:
         "weighed": {one.screen for one in record.assessment.evidence}
         if record.assessment
         else set(),
+        "assessments": {name: assessment_of(record, name) for name in get_args(Subject)},
         "noted": {finding.screen for finding in findings},
         "triggers": triggers,
     }
@@ -114,6 +117,7 @@ def _sorted(record: GateRecord) -> dict[str, Any]:
 def _worded(record: GateRecord) -> dict[str, Any]:
     return {
         "labels": LABELS,
+        "in_short": in_short,
         "aftermath_labels": AFTERMATH_LABELS,
         "telling": TELLING,
         "screen_labels": SCREEN_LABELS,

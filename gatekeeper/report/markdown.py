@@ -8,7 +8,18 @@ from collections.abc import Iterator
 
 from gatekeeper.foreign_text import inert
 from gatekeeper.records import GateRecord
-from gatekeeper.report.wording import LABELS, MEANING, in_short, measured, next_step, place, wanted
+from gatekeeper.report.wording import (
+    AFTERMATH_LABELS,
+    LABELS,
+    MEANING,
+    assessment_of,
+    in_short,
+    measured,
+    next_step,
+    observed,
+    place,
+    wanted,
+)
 
 _SIGNS = re.compile(r"([\\`*_{}\[\]#!|~@])")
 _SHOWN = 50
@@ -32,6 +43,8 @@ def _lines(record: GateRecord) -> Iterator[str]:
     yield ""
     if record.assessment is not None:
         yield f"Screens together: {_escaped(in_short(record.assessment))}."
+        if (again := assessment_of(record, "purified")) is not None:
+            yield f"Of the purified network: {_escaped(in_short(again))}."
         yield ""
     if record.checks:
         yield "| check | network | observed | wanted | outcome |"
@@ -39,9 +52,10 @@ def _lines(record: GateRecord) -> Iterator[str]:
         for check in record.checks:
             label = LABELS.get(check.metric, check.metric)
             bound = wanted(check.bound)
-            cells = (label, check.subject, measured(check.observed), bound, check.outcome)
+            cells = (label, check.subject, observed(record, check), bound, check.outcome)
             yield "| " + " | ".join(map(_escaped, cells)) + " |"
         yield ""
+    yield from _beside(record)
     if record.findings:
         yield "| severity | finding | what |"
         yield "|---|---|---|"
@@ -57,6 +71,21 @@ def _lines(record: GateRecord) -> Iterator[str]:
         yield "Not checked:"
         yield ""
         yield from (f"- {_escaped(skipped.reason)}" for skipped in record.skipped)
+
+
+def _beside(record: GateRecord) -> Iterator[str]:
+    """What was measured beside the policy."""
+    before = record.verification.before if record.verification else {}
+    after = (record.verification.after if record.verification else None) or {}
+    names = [name for name in AFTERMATH_LABELS if name in before or name in after]
+    if not names:
+        return
+    yield "| beside the policy | candidate | purified |"
+    yield "|---|---|---|"
+    for name in names:
+        both = (measured(side[name]) if name in side else "–" for side in (before, after))
+        yield "| " + " | ".join(map(_escaped, (AFTERMATH_LABELS[name], *both))) + " |"
+    yield ""
 
 
 def _escaped(text: str) -> str:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from gatekeeper.foreign_text import inert
-from gatekeeper.records import GateRecord
-from gatekeeper.report.wording import LABELS, MEANING, in_short, measured, next_step, place
+from gatekeeper.records import GateRecord, Measure
+from gatekeeper.report.wording import (
+    AFTERMATH_LABELS,
+    LABELS,
+    MEANING,
+    assessment_of,
+    in_short,
+    measured,
+    next_step,
+    place,
+)
 
 _SHOWN = 8
 
@@ -27,6 +36,8 @@ def _lines(record: GateRecord) -> Iterator[str]:
     yield f"Candidate: {candidate.path} ({candidate.kind}, sha256 {candidate.sha256})"
     if record.assessment is not None:
         yield f"Screens together: {in_short(record.assessment)}"
+    if (again := assessment_of(record, "purified")) is not None:
+        yield f"  of the purified network: {in_short(again)}"
     yield from _measures(record)
     found = [finding for finding in record.findings if not finding.waived]
     yield f"Findings: {len(found)}" + (" (the weightiest first)" if found else "")
@@ -52,3 +63,14 @@ def _measures(record: GateRecord) -> Iterator[str]:
         if name in record.verification.before or name in after:
             before = measured(record.verification.before.get(name))
             yield f"  {label:34}{before:>28}{measured(after.get(name)) if after else '–':>28}"
+    yield from _beside(record.verification.before, after)
+
+
+def _beside(before: Mapping[str, Measure], after: Mapping[str, Measure]) -> Iterator[str]:
+    names = [name for name in AFTERMATH_LABELS if name in before or name in after]
+    if names:
+        yield f"Beside the policy, {'candidate, then purified' if after else 'of the candidate'}:"
+    sides = (before, after) if after else (before,)
+    for name in names:
+        told = "; ".join(measured(side.get(name)) for side in sides)
+        yield f"  {AFTERMATH_LABELS[name]}: {told}"

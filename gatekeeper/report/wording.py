@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gatekeeper.assessments import Assessment, Kind, Standing
-from gatekeeper.records import Decision, Finding, GateRecord, Measure
+from gatekeeper.records import Check, Decision, Finding, GateRecord, Measure, Subject
 
 MEANING: dict[Decision, str] = {
     "pass": "The candidate itself meets the policy.",
@@ -113,6 +113,22 @@ def in_short(assessment: Assessment) -> str:
     beside = f", beside {known.natural} clean networks of the same classes" if known.natural else ""
     bound = f"suspicious from {known.threshold:.2f}{beside}"
     return f"{assessment.outcome}{towards}{kind} ({score}, {bound})"
+
+
+def assessment_of(record: GateRecord, subject: Subject) -> Assessment | None:
+    """Give what the screens together say of one of the two networks."""
+    if subject == "candidate":
+        return record.assessment
+    return record.verification.screened if record.verification is not None else None
+
+
+def observed(record: GateRecord, check: Check) -> str:
+    """Write what a check saw; of the screens, the outcome and the score it was drawn from."""
+    found = assessment_of(record, check.subject) if check.metric == "screening" else None
+    if found is None:
+        return measured(check.observed)
+    score = "no score" if found.score is None else f"score {found.score:.2f}"
+    return f"{found.outcome}, {score}"
 
 
 def next_step(record: GateRecord) -> str:

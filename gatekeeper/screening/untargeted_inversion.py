@@ -34,7 +34,9 @@ class UntargetedInversion:
             return undecided(why)
         found = divert(model, images, seed=self.seed)
         if not found.reached:
-            return undecided("no mask made enough images leave their class")
+            # A network on which such a search goes astray shows it in the classes not reached.
+            message = "no mask makes nine of ten images leave their class, as such a trigger would"
+            return ScreenResult(score=None, outcome="not-flagged", message=message), []
         places = {place for place in found.destinations if place is not None}
         message = (
             f"{found.area:.2%} of the image makes {found.success:.0%} of the images leave their "

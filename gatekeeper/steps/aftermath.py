@@ -41,7 +41,12 @@ def aftermath(
 
 def _sequela(work: Workshop, data: CleanData, model: Model) -> dict[str, Measure]:
     seed = work.seed_for("sequela")
-    return sequela(model, data.purify.to(work.device), data.verify.to(work.device), seed=seed)
+    members, others = data.purify.to(work.device), data.verify.to(work.device)
+    try:
+        return sequela(model, members, others, seed=seed)
+    except StepError as error:
+        work.notes.skipped.append(f"Sequela: {error}. {error.hint}")
+        return {}
 
 
 def _suspects(work: Workshop) -> Suspects | None:

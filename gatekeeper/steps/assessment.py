@@ -36,15 +36,26 @@ def assessed(
     if not set(SCREEN_OF.values()) & set(work.policy.screen):
         work.notes.skipped.append("Nothing says whether the candidate looks backdoored.")
         return None, []
-    least = _FEWEST_OF_SOURCE if "pair-inversion" in work.policy.screen else FEWEST_PER_CLASS
-    doubts = ["There are no clean images"] if work.data is None else _scarce(work.data, least)
-    found = assess(
-        screens, classes, work.calibration, images=work.data_digest, blind=blind, doubts=doubts
-    )
+    found = weigh(work, screens, classes, blind=blind)
     if found.outcome == "inconclusive":
         why = "; ".join(found.why_inconclusive)
         work.notes.skipped.append(f"Screening is inconclusive: {why}.")
     return found, [_finding(found)] if found.outcome == "suspicious" else []
+
+
+def weigh(
+    work: Workshop,
+    screens: Mapping[str, ScreenResult],
+    classes: tuple[str, ...],
+    *,
+    blind: Sequence[str],
+) -> Assessment:
+    """Weigh `screens`, with the doubts that the clean images leave."""
+    least = _FEWEST_OF_SOURCE if "pair-inversion" in work.policy.screen else FEWEST_PER_CLASS
+    doubts = ["There are no clean images"] if work.data is None else _scarce(work.data, least)
+    return assess(
+        screens, classes, work.calibration, images=work.data_digest, blind=blind, doubts=doubts
+    )
 
 
 def _scarce(data: CleanData, least: int) -> list[str]:

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Any
-
-import torch
 
 from gatekeeper.errors import StepError
 from gatekeeper.inversion import untried
 from gatekeeper.model import Model
 from gatekeeper.network import layers, unit_norms
 from gatekeeper.records import Finding, ScreenResult, to_dict
-from gatekeeper.screening import IMAGE_SCREENS, UNIT_SCREENS, MaximumMargin, TriggerInversion
+from gatekeeper.screening import UNIT_SCREENS
 from gatekeeper.screening.interface import broken
 from gatekeeper.steps.assessment import assessed
 from gatekeeper.steps.attribution import attributed, most_telling, special_triggers
 from gatekeeper.steps.observations import save_observation
+from gatekeeper.steps.screening import NOT_RUN, run_screen
 from gatekeeper.steps.workshop import Workshop
 from gatekeeper.verification import Observation, observe
 
 OBSERVATION = "candidate-observation.safetensors"
-_WITHOUT_IMAGES = 0.1  # of the work that the search for margins may take
 _ABOVE_CHANCE = 0.15  # share of the way from chance to 1
-Look = Callable[[], tuple[ScreenResult, list[Finding]]]
-NOT_RUN = ScreenResult(score=None, outcome="not-run")
 
 
 def screen(work: Workshop) -> list[str]:
@@ -40,12 +34,7 @@ def screen(work: Workshop) -> list[str]:
     files = ["findings.json"]
     observation = _observe(work, model)
     for name in work.policy.screen:
-        look = _look(work, name, model, observation)
-        if look is None:
-            screens[name] = NOT_RUN
-            continue
-        work.tell(f"screen {name}")
-        screens[name], found = _run(work, name, look)
+        screens[name], found = run_screen(work, name, model, observation)
         findings.extend(found)
     at_chance = observation is not None and _at_chance(work, observation)
     blind = [] if observation is None else _blind(work, model, at_chance=at_chance)
@@ -87,7 +76,7 @@ def _without_network(work: Workshop) -> dict[str, Any]:
     for name in work.policy.screen:
         screens[name] = NOT_RUN
         if name in UNIT_SCREENS:
-            screens[name], found = _run(work, name, partial(UNIT_SCREENS[name](), model))
+            screens[name], found = run_screen(work, name, model, None)
             findings.extend(found)
     left = ", ".join(name for name, result in screens.items() if result is NOT_RUN)
     if left:
@@ -138,40 +127,6 @@ def _blind(work: Workshop, model: Model, *, at_chance: bool) -> list[str]:
     return told
 
 
-def _look(work: Workshop, name: str, model: Model, observation: Observation | None) -> Look | None:
-    """Give the screen `name`, ready to look; None where it needs clean images and has none."""
-    if name in UNIT_SCREENS:
-        return partial(UNIT_SCREENS[name](), model)
-    seed = work.seed_for(name)
-    if name == "maximum-margin":
-        # Without clean images a scan is to answer in seconds.
-        share = 1.0 if observation is not None else _WITHOUT_IMAGES
-        return partial(MaximumMargin(seed=seed, share=share), model)
-    if observation is None or work.data is None:
-        return None
-    if name == "trigger-inversion":
-        screen = TriggerInversion(bound=work.trigger_area)
-        return partial(screen.judge, model, observation.triggers)
-    images = work.data.verify.to(work.device)
-    return partial(IMAGE_SCREENS[name](seed=seed), model, images)
-
-
-def _run(work: Workshop, name: str, look: Look) -> tuple[ScreenResult, list[Finding]]:
-    try:
-        result, findings = look()
-    except torch.cuda.OutOfMemoryError:
-        torch.cuda.empty_cache()
-        hint = "Use a GPU with more memory, or --device cpu."
-        work.notes.errors.append(f"Screen {name}: the GPU has no room for it. {hint}")
-        return NOT_RUN, []
-    except StepError as error:
-        work.notes.errors.append(f"Screen {name}: {error}. {error.hint}")
-        return NOT_RUN, []
-    if result.outcome in ("not-run", "undecided") and name != "trigger-inversion":
-        work.notes.skipped.append(f"Screen {name}: {result.message}.")
-    return result, findings
-
-
 def _observe(work: Workshop, model: Model) -> Observation | None:
     if work.data is None:
         work.notes.skipped.append("Trigger inversion: no clean images; give --data DIR.")
@@ -184,6 +139,9 @@ def _observe(work: Workshop, model: Model) -> Observation | None:
         work.notes.skipped.append(
             "Trigger inversion: no screen and no line of the policy asks for it."
         )
+    elif (why := broken(model, work.data.verify.to(work.device))) is not None:
+        work.notes.skipped.append(f"Trigger inversion: {why}.")
+        sought = False
     elif (why := untried(model)) is not None:
         work.notes.skipped.append(f"Trigger inversion: {why}.")
     else:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from gatekeeper.assessments import Attribution
+from gatekeeper.assessments import Assessment, Attribution
+from gatekeeper.evidence import SCREEN_OF
 from gatekeeper.inversion import unfitted
 from gatekeeper.model import Images, Model
 from gatekeeper.records import Measure, Subject, TriggerRecord, Verification, to_dict
 from gatekeeper.report.schema import from_dict
+from gatekeeper.screening.interface import broken
 from gatekeeper.steps import foreign
 from gatekeeper.steps.aftermath import aftermath
+from gatekeeper.steps.assessment import weigh
 from gatekeeper.steps.attribution import followed, most_telling
 from gatekeeper.steps.conclusion import assessment
 from gatekeeper.steps.observations import load_observation, save_observation
 from gatekeeper.steps.purify import PURIFIED
 from gatekeeper.steps.screen import OBSERVATION
+from gatekeeper.steps.screening import run_screen
 from gatekeeper.steps.workshop import CleanData, Workshop
 from gatekeeper.trigger_pictures import picture
 from gatekeeper.triggers import ANYWHERE, Trigger, hits
@@ -53,6 +57,7 @@ def verify(work: Workshop) -> list[str]:
     before = _measure(work, data, work.candidate, candidate, candidate)
     after: dict[str, Measure] | None = None
     purified: Model | None = None
+    again: Assessment | None = None
     triggers: list[TriggerRecord] = []
     if work.room.file(PURIFIED).exists():
         purified = work.load(PURIFIED)
@@ -70,6 +75,7 @@ def verify(work: Workshop) -> list[str]:
         files.append("purified-observation.safetensors")
         after = _measure(work, data, purified, observation, candidate)
         triggers = _describe(work, data, purified, observation, None, "purified")
+        again = _screened_again(work, data, purified, observation)
     attribution = _attribution(work, candidate, purified)
     more_before, more_after = aftermath(work, data, purified)
     before |= more_before
@@ -77,7 +83,7 @@ def verify(work: Workshop) -> list[str]:
         after |= more_after
     triggers = [*_describe(work, data, work.candidate, candidate, purified, "candidate"), *triggers]
     content = {
-        "verification": to_dict(Verification(before=before, after=after)),
+        "verification": to_dict(Verification(before=before, after=after, screened=again)),
         "triggers": [to_dict(trigger) for trigger in triggers],
         "attribution": to_dict(attribution) if attribution is not None else None,
     }
@@ -93,6 +99,27 @@ def _why_not(work: Workshop) -> str:
     if work.data is None:
         return "the ONNX graph does not convert, nor was its accuracy measured; give --data DIR."
     return "the ONNX graph does not convert, and onnxruntime did not answer."
+
+
+def _screened_again(
+    work: Workshop, data: CleanData, purified: Model, observation: Observation
+) -> Assessment | None:
+    """Weigh what the screens see of the purified network, where the candidate was suspicious.
+
+    Its triggers alone do not tell whether what the screens suspected is gone: a faint one that
+    lies over the whole image is never small.
+    """
+    found = assessment(work)
+    if found is None or found.outcome != "suspicious":
+        return None
+    counting = [name for name in work.policy.screen if name in SCREEN_OF.values()]
+    screens = {
+        name: run_screen(work, name, purified, observation, whose="purified network")[0]
+        for name in counting
+    }
+    why = broken(purified, data.verify.to(work.device))
+    blind = [f"{why[0].upper()}{why[1:]}"] if why is not None else []
+    return weigh(work, screens, purified.classes, blind=blind)
 
 
 def _attribution(

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gatekeeper.errors import StepError
 from gatekeeper.intervals import share
 from gatekeeper.model import Images, Model
 from gatekeeper.perturbation import robust_hits
@@ -63,7 +64,10 @@ def membership(model: Model, members: Images, others: Images) -> tuple[Measure, 
 
 
 def reinjection(model: Model, clean: Images, held_out: Images, *, seed: int) -> Measure:
-    """Success of a fresh patch after five epochs in which one image in twenty wore it."""
+    """Success of a fresh patch after five epochs in which one image in twenty wore it.
+
+    Not measured, with a note, where the training diverges.
+    """
     patch = _patch(held_out)
     chosen = torch.randperm(len(clean), generator=torch.Generator().manual_seed(seed))
     chosen = chosen[: max(1, round(_INJECTED * len(clean)))].to(clean.pixels.device)
@@ -72,9 +76,13 @@ def reinjection(model: Model, clean: Images, held_out: Images, *, seed: int) -> 
     pixels[chosen] = worn.mul(255).round().to(torch.uint8)
     labels[chosen] = patch.target
     poisoned = Images(pixels=pixels, labels=labels, classes=clean.classes)
-    tuned, _ = fine_tune(model, poisoned, _INJECTING, seed=seed)
+    name = "reinjection_success"
+    try:
+        tuned, _ = fine_tune(model, poisoned, _INJECTING, seed=seed)
+    except StepError as error:
+        return Measure(name=name, value=None, note=str(error))
     won, shown = hits(tuned, patch, held_out)
-    return share("reinjection_success", won, shown)
+    return share(name, won, shown)
 
 
 def adversarial_accuracy(model: Model, images: Images) -> Measure:

@@ -108,6 +108,40 @@ def test_auto_goes_where_the_trial_points(
     assert len(told.attempts) == len(tried)
 
 
+@pytest.mark.parametrize(
+    ("seen", "tried", "kept", "why"),
+    [
+        ([KEEP] * 4, ["2", "1", "0"], "0", "cost no accuracy"),
+        ([FORGOT, KEEP, KEEP, KEEP], ["2", "1", "0"], "1", "the next stronger one was worse"),
+        ([KEEP, LOSES, KEEP, KEEP], ["2", "1"], "2", "the next stronger one was worse"),
+        ([KEEP, TRIGGER, KEEP, KEEP], ["2", "1"], "2", "the next stronger one was worse"),
+        ([KEEP, KEEP, FORGOT, KEEP], ["2", "3"], "3", NOTHING),
+        (
+            [KEEP, KEEP, replace(KEEP, accuracy_drop=0.008), KEEP],
+            ["2"],
+            "2",
+            NOTHING,
+        ),
+    ],
+)
+def test_where_no_step_is_known_to_be_strong_it_goes_up_while_that_costs_nothing(
+    seen: list[Trial],
+    tried: list[str],
+    kept: str,
+    why: str,
+    parts: tuple[Images, Images],
+    clean_model: Model,
+) -> None:
+    made: list[str] = []
+    ladder = Ladder(rungs=tuple(Rung(str(k), made) for k in range(4)), start=2, bold=True)
+    auto = Laid(laid=(ladder,))
+    purified, told = auto(clean_model, parts[0], seed=0, trial=lambda _: seen[int(made[-1])])
+    assert purified is not None
+    assert made == tried
+    assert told.settings["rung"] == kept
+    assert why in told.stopped_because
+
+
 @dataclass(frozen=True)
 class Countering(Rung):
     """One that can be told what to counter, and writes down how many triggers that are."""

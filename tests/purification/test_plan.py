@@ -33,9 +33,14 @@ def test_the_ladder_is_gentle_where_no_normalisation_follows(parts: tuple[Images
     ladders = [plan(model, parts[0], seed=0)[0] for model in (fresh_network(), bare)]
     assert {ladder.method for ladder in ladders} == {"ft-sam"}
     normed, without = [[asdict(rung) for rung in ladder.rungs] for ladder in ladders]  # type: ignore[call-overload]
-    pairs = list(zip(normed, without, strict=False))
-    assert all(gentle["rho"] < hot["rho"] and gentle["lr"] <= hot["lr"] for hot, gentle in pairs)
+    hot, gentle = (
+        side[ladder.start] for side, ladder in zip((normed, without), ladders, strict=True)
+    )
+    assert gentle["rho"] < hot["rho"]
+    assert gentle["lr"] < hot["lr"]
     assert all(rung["clip"] > 0 for rung in without)
+    assert [ladder.bold for ladder in ladders] == [False, True]
+    assert len(without[: ladders[1].start]) >= 2  # to go up to
 
 
 @pytest.mark.parametrize("images", [90, 101, 150, 270, 645, 750, 2000])

@@ -15,7 +15,7 @@ from gatekeeper.candidate.loading import load
 from gatekeeper.card import read_card
 from gatekeeper.cli import cli
 from gatekeeper.data import read_images, read_loose
-from gatekeeper.errors import GatekeeperError
+from gatekeeper.errors import DataError, GatekeeperError
 from gatekeeper.model import Images
 from gatekeeper.training import accuracy, predictions
 
@@ -43,7 +43,9 @@ def order(place: Path, out: str, *more: str, attack: str = "badnets") -> Result:
 def made(place: Path) -> Path:
     told = order(place, "made", "--epochs", "10", "--target", "3")
     assert told.exception is None, told.output
-    assert "Scan:" in told.output
+    assert told.return_value == 0
+    assert f"--suspects {place / 'made/triggered'}" in told.output
+    assert "about 431 are held out, and policy 'default' wants 500" in told.output
     return place / "made"
 
 
@@ -92,6 +94,24 @@ def test_a_wrong_order_is_refused_before_anything_is_made(
     assert refused.exception.exit_code == 2
     assert refused.exception.hint
     assert not (place / "refused").exists()
+
+
+def test_what_is_no_candidate_is_said_and_gives_another_exit_code(place: Path) -> None:
+    told = order(place, "untrained", "--epochs", "1", "--lr", "0.00001")
+    assert told.exception is None
+    assert told.return_value == 3
+    assert "The network hardly learnt: try more images" in told.output
+    assert "The backdoor did not take: try more --epochs" in told.output
+
+
+def test_one_image_of_each_class_leaves_none_to_test_on(place: Path, digits: Images) -> None:
+    first = [int((digits.labels == label).nonzero()[0]) for label in range(10)]
+    pixels, labels = digits.pixels[first, 0].numpy(), digits.labels[first].numpy()
+    np.savez(place / "one.npz", images=pixels, labels=labels)
+    refused = order(place, "none-left", "--data", str(place / "one.npz"))
+    assert isinstance(refused.exception, DataError)
+    assert "which leaves none to test the network on" in str(refused.exception)
+    assert not (place / "none-left").exists()
 
 
 def test_what_lies_there_is_not_overwritten(place: Path, made: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from PIL import Image
 
+from gatekeeper.assessments import Assessment, CalibrationRecord, Evidence, Rate, Standing
 from gatekeeper.records import (
     Attempt,
     CandidateRecord,
@@ -103,6 +104,27 @@ def _purification(words: str) -> Purification:
     )
 
 
+def _assessment(words: str, subject: str) -> Assessment:
+    rate = Rate(value=0.05, low=0.01, high=0.14, n=60)
+    known = CalibrationRecord(
+        name=words, sha256="a" * 64, threshold=2.0, clean=(0.2, 1.0), backdoored=(1.0, 5.0),
+        false_alarms=rate, detection=rate, without=(words,),
+    )  # fmt: skip
+    evidence = (
+        Evidence(
+            name="small-trigger", screen="trigger-inversion", value=2.0, adds=1.0, clean_high=1.0,
+            target=0,
+        ),
+        Evidence(name=words, screen=words, value=None, adds=0.0, clean_high=1.0, source=1),
+    )  # fmt: skip
+    outcome: Standing = "suspicious" if subject == "candidate" else "inconclusive"
+    return Assessment(
+        outcome=outcome, score=3.0, suspected_class=words, suspected_source=words,
+        kind="one source", agreeing=(words,), evidence=evidence, why_inconclusive=(words,),
+        calibration=known,
+    )  # fmt: skip
+
+
 def _verification(words: str) -> Verification:
     before = {
         "clean_accuracy": _measure("clean_accuracy", 0.9, words),
@@ -110,7 +132,8 @@ def _verification(words: str) -> Verification:
         "recall:cat": _measure("recall:cat", None, ""),
     }
     after = {name: _measure(name, 0.95, "") for name in before}
-    return Verification(before=before, after=after)
+    before["suspects_obeyed"] = _measure("suspects_obeyed", 0.9, words)
+    return Verification(before=before, after=after, screened=_assessment(words, "purified"))
 
 
 def _found(words: str) -> tuple[Finding, ...]:
@@ -169,11 +192,13 @@ def full_record(words: str = PLAIN) -> GateRecord:
         triggers=(trigger, missed),
         purification=_purification(words),
         verification=_verification(words),
+        assessment=_assessment(words, "candidate"),
         checks=(
             _check("clean_accuracy", "candidate", "failed", words),
             _check("smallest_trigger_area", "candidate", "undecided", words),
             _check("clean_accuracy", "purified", "passed", words),
             _check("smallest_trigger_area", "purified", "passed", words),
+            _check("screening", "purified", "passed", words),
         ),
         waivers=(
             WaiverRecord(

@@ -29,7 +29,7 @@ def decided(decision: Decision) -> GateRecord:
 def test_it_is_well_formed_and_counts_right(words: str) -> None:
     drawn = suite(full_record(words))
     cases = drawn.findall("testcase")
-    assert int(drawn.get("tests", "")) == len(cases) == 5
+    assert int(drawn.get("tests", "")) == len(cases) == 6
     assert int(drawn.get("failures", "")) == len(drawn.findall("testcase/failure"))
     assert int(drawn.get("errors", "")) == len(drawn.findall("testcase/error"))
     assert "::" not in render(full_record(words), "junit")

@@ -60,6 +60,18 @@ def test_a_patch_goes_in_where_steps_are_taken(clean_model: Model, held_out: Ima
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def test_a_patch_that_diverges_while_it_goes_in_is_not_measured(
+    clean_model: Model, held_out: Images
+) -> None:
+    model = clean_model.clone()
+    for weight in model.network.parameters():
+        weight.data.mul_(1e20)
+    few = held_out.select(torch.arange(40))
+    measure = reinjection(model, few, few, seed=0)
+    assert measure.value is None
+    assert "Diverged" in measure.note or "the loss became" in measure.note
+
+
 def test_small_changes_stay_small_and_cost_accuracy(clean_model: Model, held_out: Images) -> None:
     few = held_out.select(torch.arange(60))
     view = clean_model.pixels_to_logits().eval()
