@@ -91,6 +91,7 @@ def test_the_report_draws_where_the_candidate_stands(hardened_run: Path) -> None
     assert "The purified network was screened in the same way: clean-looking" in page
 
 
+@pytest.mark.slow
 def test_a_purified_network_that_the_screens_still_suspect_is_not_hardened(
     workplace: Path, backdoored: Model, tmp_path: Path
 ) -> None:

@@ -47,18 +47,22 @@ _COUNTERS = ((0.05, 1.0, 1.0), (0.05, 0.5, 1.0), (0.05, 0.2, 1.0), (0.05, 0.0, 0
 # Weight of the bare images, and AWM's bound of its perturbation.
 _TAUGHT = ((0.5, 1000.0), (0.7, 300.0), (0.9, 300.0))
 # Without BatchNorm the same step may end at chance, or cost nothing: from the middle, upwards.
-# Weights that clean images never use feel no step; there a trigger has to be countered.
+# Weights that clean images hardly use feel no step, but for their decay, the fourth number; and a
+# trigger that lives there has to be countered.
 _BARE_COUNTERING = ((0.1, 0.5, 2.0), (0.03, 0.2, 2.0))
 _BARE = (
-    (0.1, 2.0, 0.0),
+    (0.1, 2.0, 0.0, 2e-2),
+    (0.1, 2.0, 0.0, 1e-2),
+    (0.1, 2.0, 0.0, 5e-3),
+    (0.1, 0.5, 0.0, 5e-3),
     (0.1, 0.5, 0.0),
-    (0.05, 0.5, 0.0),
     (0.03, 0.2, 0.0),
     (0.01, 0.1, 0.0),
     (0.01, 0.1, 2.0),
     (0.003, 0.05, 2.0),
     (0.001, 0.05, 2.0),
 )
+_BARE_START = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,9 +118,10 @@ def _sharpness(model: Model, clean: Images, *, flip: bool, seed: int) -> tuple[L
     seek = cache(lambda: find_marks(model, clean, seed=seed))
     memory = Memory()
 
-    def rung(lr: float, rho: float, times: float) -> Purifier:
+    def rung(lr: float, rho: float, times: float, decay: float = 5e-4) -> Purifier:
         hot = FTSAM(
             lr=lr, rho=rho, epochs=epochs, batch=batch, schedule="cosine", label_smoothing=0.0,
+            weight_decay=decay,
             crop_padding=model.input.size[1] // 16, flip=flip, clip=0.0 if normalised else 1.0,
             memory=memory,
         )  # fmt: skip
@@ -128,7 +133,7 @@ def _sharpness(model: Model, clean: Images, *, flip: bool, seed: int) -> tuple[L
     if normalised:
         return (Ladder(rungs=tuple(rung(*step) for step in _NORMALISED), start=1),)
     return (
-        Ladder(rungs=tuple(rung(*step) for step in _BARE), start=3, bold=True),
+        Ladder(rungs=tuple(rung(*step) for step in _BARE), start=_BARE_START, bold=True),
         Ladder(rungs=tuple(rung(*step) for step in _BARE_COUNTERING)),
     )
 

@@ -46,6 +46,7 @@ AFTERMATH_LABELS = {
 TELLING = (
     "lr",
     "rho",
+    "weight_decay",
     "distil",
     "restore_epochs",
     "marks",
