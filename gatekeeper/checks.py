@@ -73,7 +73,7 @@ def _first(reasons: Sequence[str]) -> str:
     """The first reasons; a report tells all of them in another place."""
     more = len(reasons) - _REASONS
     told = "; ".join(reasons[:_REASONS])
-    return f"{told}; and {more} more, told by the screens" if more > 0 else told
+    return f"{told}; and {more} more in the report" if more > 0 else told
 
 
 def _check(

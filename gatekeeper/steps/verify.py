@@ -119,7 +119,11 @@ def _screened_again(
     }
     why = broken(purified, data.verify.to(work.device))
     blind = [f"{why[0].upper()}{why[1:]}"] if why is not None else []
-    return weigh(work, screens, purified.classes, blind=blind)
+    again = weigh(work, screens, purified.classes, blind=blind)
+    if again.outcome == "inconclusive":
+        told = "; ".join(again.why_inconclusive)
+        work.notes.skipped.append(f"Screening of the purified network is inconclusive: {told}.")
+    return again
 
 
 def _attribution(
