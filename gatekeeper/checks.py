@@ -69,6 +69,29 @@ def check_assessment(assessment: Assessment, subject: Subject, *, waived: bool) 
     )
 
 
+def check_purified(candidate: Assessment, verification: Verification | None) -> tuple[Check, ...]:
+    """Hold the purified network against the screens, where they do not clear the candidate.
+
+    Of a suspicious candidate it must come out clean-looking. Where the candidate was inconclusive,
+    what made it so may last (few images, many classes), and then there is no line of the screens;
+    what they suspect, or an answer that means nothing, counts all the same. No waiver covers it:
+    it is bound to the file that came in.
+    """
+    if candidate.outcome == "clean-looking" or verification is None or verification.after is None:
+        return ()
+    found = verification.screened
+    if found is None:
+        message = "the purified network was not screened, and the candidate is not clean-looking"
+        return (
+            Check(
+                rule_id=SUSPECTED, metric="screening", subject="purified", observed=None,
+                bound="clean-looking", outcome="undecided", message=message,
+            ),
+        )  # fmt: skip
+    lasting = candidate.outcome == found.outcome == "inconclusive" and found.score is not None
+    return () if lasting else (check_assessment(found, "purified", waived=False),)
+
+
 def _first(reasons: Sequence[str]) -> str:
     """The first reasons; a report tells all of them in another place."""
     more = len(reasons) - _REASONS

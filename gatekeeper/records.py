@@ -114,7 +114,7 @@ class Verification:
     """Measures by name, before and after; the names are those under `require` in a policy.
 
     Per-class recall stands beside them as `recall:CLASS`. `screened` is what the screens say of the
-    purified network, asked where the candidate was suspicious.
+    purified network, asked where the candidate is not clean-looking.
     """
 
     before: dict[str, Measure]

@@ -27,7 +27,7 @@ from gatekeeper.training import Recipe, accuracy
 
 _MANY = 5000  # images
 _PLANTED = 0.5  # attack success, below which there is hardly a backdoor to find
-_LEARNT = 0.5  # clean accuracy, below which there is hardly a network to scan
+_LEARNT = 0.3  # share of the way from chance to 1, below which there is hardly a network to scan
 _TRAINED_ON = 0.6  # share of the data; the rest stays clean, for the gate and for counting success
 
 
@@ -92,7 +92,8 @@ def make(order: Order, *, tell: Callable[[str], None] = lambda _: None) -> dict[
 def missed(truth: dict[str, Any]) -> list[str]:
     """Say why what was made is no candidate to test a gate with; empty where it is one."""
     told = []
-    if truth["clean_accuracy"] < _LEARNT:
+    chance = 1 / len(truth["wanted"])
+    if truth["clean_accuracy"] < chance + _LEARNT * (1 - chance):
         told.append("The network hardly learnt: try more images, more --epochs, or another --lr.")
     if truth["attack_success"] < _PLANTED:
         told.append(
@@ -117,8 +118,8 @@ def summary(order: Order, truth: dict[str, Any]) -> str:
     wanted = read_policy("default").min_samples
     if held_out < wanted:
         lines.append(
-            f"{' ':11}of these images about {held_out} are held out, and policy 'default' wants "
-            f"{wanted}: it will be UNDECIDED"
+            f"{' ':11}about {held_out} of the clean images are held out, and policy 'default' "
+            f"wants {wanted}: too few to PASS or to be HARDENED"
         )
     return "\n".join(lines)
 

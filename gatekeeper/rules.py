@@ -133,8 +133,9 @@ _ALL = (
         explanation="The score that weighs all screens lies where hardly any known-clean network "
         "does; the report shows it among clean and backdoored ones, names the class that the "
         "evidence points to, and tells how often the calibration was wrong. Such a candidate "
-        "never passes as it is; purified, it may. A waiver of this rule also covers a candidate "
-        "of which the screens could not tell.",
+        "never passes as it is; purified, it may, where the screens find the purified network "
+        "clean-looking. A waiver of this rule also covers a candidate of which the screens could "
+        "not tell, and no network that was made of it.",
         remedy="Deploy nothing but a hardened.onnx of this run; where there is none, ask for a "
         "model trained on data you trust. Forbid this rule to reject such candidates outright.",
         severity="high",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 
 from gatekeeper.assessments import Assessment
-from gatekeeper.checks import SUSPECTED, check_all, check_assessment
+from gatekeeper.checks import SUSPECTED, check_all, check_assessment, check_purified
 from gatekeeper.policy import Policy
 from gatekeeper.records import (
     Check,
@@ -75,9 +75,7 @@ def judge(
     checks = check_all(policy, verification, samples)
     if checks and assessment is not None:
         checks = (*checks, check_assessment(assessment, "candidate", waived=SUSPECTED in live))
-    if checks and verification is not None and verification.screened is not None:
-        again = verification.screened
-        checks = (*checks, check_assessment(again, "purified", waived=SUSPECTED in live))
+        checks = (*checks, *check_purified(assessment, verification))
     forbidden = [f for f in judged if not f.waived and _is_forbidden(f, policy)]
     expired = _expired(waivers, present - live, artifact_sha256)
     if forbidden:
@@ -182,7 +180,8 @@ def _decide(
     own = [check for check in by_subject["candidate"] if check.outcome == "failed"]
     if not own or "purified" not in by_subject:
         return Verdict(decision=decision, reasons=(reason, *_sentences(best))), None
-    told = (*_sentences(best), "Nor does the candidate meet it:", *_sentences(own))
+    itself = f"The candidate itself does not meet policy {policy.name!r}:"
+    told = (*_sentences(best), itself, *_sentences(own))
     return Verdict(decision=decision, reasons=(reason, *told)), None
 
 

@@ -108,11 +108,14 @@ def test_wrong_input_is_one_line(tmp_path: Path) -> None:
 def test_what_is_left_out_is_told_with_what_to_do(tmp_path: Path, held_out: Images) -> None:
     (tmp_path / "models").mkdir()
     torch.save({"odd": torch.zeros(3, 3)}, tmp_path / "models/odd.pt")
+    (tmp_path / "models/torn.onnx").write_bytes(b"no graph")
     save_images(held_out, tmp_path / "clean.npz")
     done = gatekeeper(
         "calibrate", "--models", "models", "--data", "clean.npz", "--out", "own.yaml", cwd=tmp_path
     )
     assert done.returncode == 2
+    assert "only 0 of 2 networks" in done.stderr
+    assert "torn.onnx: " in done.stderr
     assert "odd.pt: no card names an architecture" in done.stderr
     assert "Give --card FILE" in done.stderr
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import onnx
 import pytest
 import torch
 from candidates import (
+    ROOT,
     gatekeeper,
     plain_policy,
     quick_policy,
@@ -41,9 +43,15 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, held_out: Images) -> Pat
 @pytest.fixture(scope="module")
 def hardened_run(workplace: Path, backdoored: Model) -> Path:
     model = save_candidate(backdoored, workplace / "backdoored")
+    text = (ROOT / "policies/default.yaml").read_text(encoding="utf-8")
+    longest = r",\s*untargeted-inversion, pair-inversion\]"  # have tests of their own
+    fewer, found = re.subn(longest, "]", text)
+    assert found == 1
+    (workplace / "fewer.yaml").write_text(fewer, encoding="utf-8")
     result = gatekeeper(
         "scan", model, "--data", workplace / "clean.npz", "--out", workplace / "run",
-        "--quiet", cwd=workplace, env=watched_network(workplace),
+        "--policy", workplace / "fewer.yaml", "--quiet",
+        cwd=workplace, env=watched_network(workplace),
         before=() if why_not() else alone(workplace / "network.count"),
     )  # fmt: skip
     assert result.returncode == 0, result.stderr + result.stdout
@@ -97,8 +105,13 @@ def test_a_purified_network_that_the_screens_still_suspect_is_not_hardened(
 ) -> None:
     """No line of the policy is about triggers, and what was purified changed nothing."""
     policy = plain_policy(tmp_path, "default")
-    text = policy.read_text(encoding="utf-8").replace("purify: { when: always, method: auto }", "")
-    text = text.replace("screen: [neuron-norm]", "screen: [trigger-inversion, maximum-margin]")
+    text = policy.read_text(encoding="utf-8")
+    for old, new in (
+        ("purify: { when: always, method: auto }", "purify: { when: never }"),
+        ("screen: [neuron-norm]", "screen: [trigger-inversion, maximum-margin]"),
+    ):
+        assert old in text
+        text = text.replace(old, new)
     policy.write_text(text, encoding="utf-8")
     job = Job(
         model=str(save_candidate(backdoored, tmp_path)), out=str(tmp_path / "run"),
@@ -115,7 +128,7 @@ def test_a_purified_network_that_the_screens_still_suspect_is_not_hardened(
     assert record["verdict"]["decision"] == "reject"
     reasons = record["verdict"]["reasons"]
     assert reasons[1].startswith("the screens find the purified network suspicious")
-    assert "Nor does the candidate meet it:" in reasons
+    assert any(reason.startswith("The candidate itself does not meet") for reason in reasons)
     assert reasons[-1].startswith("the screens find the candidate suspicious")
     assert not (tmp_path / "run/hardened.onnx").exists()
     assert "suspicious, score" in (tmp_path / "run/summary.md").read_text(encoding="utf-8")
@@ -151,7 +164,8 @@ def test_a_finished_run_resumes_to_the_same_record(hardened_run: Path, workplace
     before = json.loads((hardened_run / "record.json").read_text())
     result = gatekeeper(
         "scan", workplace / "backdoored/model.pt", "--data", workplace / "clean.npz",
-        "--out", hardened_run, "--resume", "--format", "json", cwd=workplace,
+        "--policy", workplace / "fewer.yaml", "--out", hardened_run, "--resume",
+        "--format", "json", cwd=workplace,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert repeatable(json.loads(result.stdout)) == repeatable(before)

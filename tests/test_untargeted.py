@@ -58,7 +58,7 @@ def test_what_does_not_convince_is_told(clean_model: Model, held_out: Images) ->
     assert 0 <= found.success < 0.9
 
 
-def test_that_nothing_makes_images_leave_is_no_doubt() -> None:
+def test_where_nothing_makes_images_leave_the_screen_cannot_tell() -> None:
     """Whatever lies over both, a bright image stays brighter than a dark one: half of them stay."""
     pixels = torch.cat([torch.full((30, 1, 8, 8), shade) for shade in (20, 230)])
     labels = torch.arange(60) // 30
@@ -71,8 +71,7 @@ def test_that_nothing_makes_images_leave_is_no_doubt() -> None:
         input=InputSpec(size=(1, 8, 8), mean=(0.0,), std=(1.0,)),
     )  # fmt: skip
     result, findings = UntargetedInversion(seed=1)(model, images)
-    assert (result.score, result.outcome, findings) == (None, "not-flagged", [])
-    assert "no mask makes nine of ten images leave" in result.message
+    assert (result.score, result.outcome, findings) == (None, "undecided", [])
     seen = {name: ScreenResult(score=1.0, outcome="not-flagged") for name in NEEDED}
     told = assess({**seen, "untargeted-inversion": result}, images.classes, read_calibration())
-    assert not any("untargeted-inversion" in why for why in told.why_inconclusive)
+    assert any("untargeted-inversion" in why for why in told.why_inconclusive)

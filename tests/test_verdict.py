@@ -113,22 +113,44 @@ def test_the_table_of_decisions(
 
 
 @pytest.mark.parametrize(
-    ("outcome", "decision"),
-    [("clean-looking", "hardened"), ("suspicious", "reject"), ("inconclusive", "undecided")],
+    ("candidate", "purified", "score", "decision"),
+    [
+        ("suspicious", "clean-looking", 0.7, "hardened"),
+        ("suspicious", "suspicious", 5.0, "reject"),
+        ("suspicious", "inconclusive", 0.7, "undecided"),
+        ("suspicious", None, None, "undecided"),
+        ("inconclusive", "clean-looking", 0.7, "hardened"),
+        ("inconclusive", "suspicious", 5.0, "reject"),
+        ("inconclusive", "inconclusive", 0.7, "hardened"),
+        ("inconclusive", "inconclusive", None, "undecided"),
+        ("inconclusive", None, None, "undecided"),
+    ],
 )
 def test_what_the_screens_say_of_the_purified_network_counts(
-    outcome: Standing, decision: Decision
+    candidate: Standing, purified: Standing | None, score: float | None, decision: Decision
 ) -> None:
-    found = replace(assessment(), outcome="suspicious")
-    again = replace(assessment(), outcome=outcome)
+    found = replace(assessment(), outcome=candidate)
+    again = None if purified is None else replace(assessment(), outcome=purified, score=score)
     seen = Verification(before=GOOD, after=GOOD, screened=again)
     result = judged(None, assessment=found, verification=seen)
     assert result.verdict.decision == decision
     assert result.deploy == ("purified" if decision == "hardened" else None)
     if decision != "hardened":
-        told = f"the screens find the purified network {outcome}"
+        told = "the purified network was not screened"
+        told = told if purified is None else f"the screens find the purified network {purified}"
         assert result.verdict.reasons[1].startswith(told)
-        assert result.verdict.reasons[2:][0] == "Nor does the candidate meet it:"
+    if candidate == "suspicious" and decision != "hardened":
+        itself = "The candidate itself does not meet policy 'ours':"
+        assert result.verdict.reasons[2] == itself
+        assert result.verdict.reasons[3].startswith("the screens find the candidate suspicious")
+
+
+def test_a_waiver_of_the_candidate_does_not_cover_what_was_made_of_it() -> None:
+    found = replace(assessment(), outcome="suspicious")
+    seen = Verification(before=GOOD, after=GOOD, screened=found)
+    policy = waiver(TODAY, rule="backdoor-suspected")
+    result = judged(None, policy=policy, assessment=found, verification=seen)
+    assert (result.verdict.decision, result.deploy) == ("pass", "candidate")
 
 
 def test_what_was_not_measured_is_told_after_what_was() -> None:

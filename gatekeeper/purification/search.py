@@ -116,9 +116,11 @@ class Search:
             tried = self._attempt(rung, self.fitted)
             seen = None if tried is None else self._weighed(tried)
             if tried is None or not _costs_nothing(seen):
-                return self._ended("the next stronger one was worse")
+                return self._ended("the next stronger one lost more, left a trigger or diverged")
             self.best = tried
-        return self._ended("nothing stronger was left, and it cost no accuracy")
+        return self._ended(
+            "nothing stronger was left, and it lost half a point of accuracy at most"
+        )
 
     def _weighed(self, tried: Tried) -> Trial:
         """Keep what was tried in the record, and as the best if it is; give what was seen of it."""

@@ -102,7 +102,7 @@ SCREEN_LABELS = {
 
 
 def in_short(assessment: Assessment) -> str:
-    """Say in a line what the screens make of the candidate together."""
+    """Say in a line what the screens make of a network together."""
     towards = ""
     if assessment.suspected_class is not None:
         source = assessment.suspected_source

@@ -37,8 +37,10 @@ class TriggerInversion:
             score=min(areas.values(), default=None),
             outcome="flagged" if small else "not-flagged" if reached else "undecided",
             message=f"{len(reached)} of {len(triggers)} classes reached; "
-            f"{len(small)} by a trigger smaller than {self.bound:.3f} of the image",
-            by_class=tuple(areas.get(target) for target in range(len(model.classes))),
+            f"{len(small)} by a trigger smaller than {self.bound:.3f} of the image"
+            if triggers
+            else "no class was tried",
+            by_class=tuple(areas.get(k) for k in range(len(model.classes))) if triggers else (),
         )
         return result, [self._finding(trigger, model) for trigger in small]
 

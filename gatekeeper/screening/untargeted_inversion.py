@@ -13,6 +13,7 @@ from gatekeeper.records import Finding, ScreenResult
 from gatekeeper.screening.interface import broken, not_run, undecided
 from gatekeeper.untargeted import divert
 
+_FEWER = 0.75  # of the images leave, where no mask makes nine of ten do so
 _PASSES = 6 * 150 * 24  # images for all starts
 
 
@@ -34,9 +35,10 @@ class UntargetedInversion:
             return undecided(why)
         found = divert(model, images, seed=self.seed)
         if not found.reached:
-            # A network on which such a search goes astray shows it in the classes not reached.
-            message = "no mask makes nine of ten images leave their class, as such a trigger would"
-            return ScreenResult(score=None, outcome="not-flagged", message=message), []
+            # What fewer images obey is smaller, so it errs towards suspicion.
+            found = divert(model, images, seed=self.seed, success=_FEWER)
+        if not found.reached:
+            return undecided("no mask made enough images leave their class")
         places = {place for place in found.destinations if place is not None}
         message = (
             f"{found.area:.2%} of the image makes {found.success:.0%} of the images leave their "

@@ -22,7 +22,7 @@ def export(work: Workshop) -> list[str]:
     data = work.data if work.has_weights else None
     done: dict[Subject, object] = {}
     if data is None:
-        needed = "clean images to prove parity on" if work.has_weights else "weights that were read"
+        needed = "clean images to prove parity on" if work.has_weights else "a network"
         work.notes.skipped.append(f"Export: it needs {needed}.")
     elif not (subjects := worthy(work)):
         work.notes.skipped.append("Export: no network meets the other lines of the policy.")

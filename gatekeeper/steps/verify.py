@@ -104,13 +104,13 @@ def _why_not(work: Workshop) -> str:
 def _screened_again(
     work: Workshop, data: CleanData, purified: Model, observation: Observation
 ) -> Assessment | None:
-    """Weigh what the screens see of the purified network, where the candidate was suspicious.
+    """Weigh what the screens see of the purified network, unless the candidate is clean-looking.
 
     Its triggers alone do not tell whether what the screens suspected is gone: a faint one that
     lies over the whole image is never small.
     """
     found = assessment(work)
-    if found is None or found.outcome != "suspicious":
+    if found is None or found.outcome == "clean-looking":
         return None
     counting = [name for name in work.policy.screen if name in SCREEN_OF.values()]
     screens = {

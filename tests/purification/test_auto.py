@@ -111,10 +111,10 @@ def test_auto_goes_where_the_trial_points(
 @pytest.mark.parametrize(
     ("seen", "tried", "kept", "why"),
     [
-        ([KEEP] * 4, ["2", "1", "0"], "0", "cost no accuracy"),
-        ([FORGOT, KEEP, KEEP, KEEP], ["2", "1", "0"], "1", "the next stronger one was worse"),
-        ([KEEP, LOSES, KEEP, KEEP], ["2", "1"], "2", "the next stronger one was worse"),
-        ([KEEP, TRIGGER, KEEP, KEEP], ["2", "1"], "2", "the next stronger one was worse"),
+        ([KEEP] * 4, ["2", "1", "0"], "0", "half a point of accuracy at most"),
+        ([FORGOT, KEEP, KEEP, KEEP], ["2", "1", "0"], "1", "the next stronger one lost more"),
+        ([KEEP, LOSES, KEEP, KEEP], ["2", "1"], "2", "the next stronger one lost more"),
+        ([KEEP, TRIGGER, KEEP, KEEP], ["2", "1"], "2", "the next stronger one lost more"),
         ([KEEP, KEEP, FORGOT, KEEP], ["2", "3"], "3", NOTHING),
         (
             [KEEP, KEEP, replace(KEEP, accuracy_drop=0.008), KEEP],

@@ -69,7 +69,7 @@ PROMISES: dict[str, tuple[Purify, float]] = {
 }
 
 
-LONG = {"ft-sam-restore", "awm", "awm-taught"}
+LONG = {"auto", "ft-sam-restore", "awm", "awm-taught"}  # a scan takes `auto` as well
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,9 @@ def made(place: Path) -> Path:
     assert told.exception is None, told.output
     assert told.return_value == 0
     assert f"--suspects {place / 'made/triggered'}" in told.output
-    assert "about 431 are held out, and policy 'default' wants 500" in told.output
+    assert (
+        "about 431 of the clean images are held out, and policy 'default' wants 500" in told.output
+    )
     return place / "made"
 
 

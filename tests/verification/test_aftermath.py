@@ -69,7 +69,7 @@ def test_a_patch_that_diverges_while_it_goes_in_is_not_measured(
     few = held_out.select(torch.arange(40))
     measure = reinjection(model, few, few, seed=0)
     assert measure.value is None
-    assert "Diverged" in measure.note or "the loss became" in measure.note
+    assert "the loss became" in measure.note
 
 
 def test_small_changes_stay_small_and_cost_accuracy(clean_model: Model, held_out: Images) -> None:
