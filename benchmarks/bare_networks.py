@@ -2,8 +2,9 @@
 
 Handwritten digits (MNIST), Adam from the usual start, no augmentation, and pixels in [0, 1] or as
 raw as 0 to 255: one step does not fit them all. The purifier gets 2,000 clean images; accuracy and
-true attack success are measured on test images afterwards. A row is written when it is done, so a
-run that was stopped goes on where it was.
+true attack success are measured on test images afterwards. Fully connected networks of the 1,797
+digits of scikit-learn, 900 to train on and 500 clean ones, show what fewer images do. A row is
+written when it is done, so a run that was stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from victims import ROOT, SHOWN, Data, Setting, Victim, read_data
 
 from gatekeeper.candidate.networks import BUILT_IN
 from gatekeeper.data import split
+from gatekeeper.handwriting import handwriting
 from gatekeeper.model import Images, Model
 from gatekeeper.records import InputSpec
 from gatekeeper.redteam import ATTACKS
@@ -34,8 +36,9 @@ from gatekeeper.training import Recipe
 NAME = "bare-networks"
 METHODS = ("none", "ft", "ft-sam", "auto")
 PLANTS = ("none", "badnets", "blended", "low-frequency")
-CLEAN, RATE = 2_000, 0.10
-_EPOCHS, _BATCH, _RATE = 5, 128, 1e-3  # of Adam
+RATE = 0.10
+_LEARNING_RATE = 1e-3  # of Adam
+_TRAINED_ON = 900  # of the few digits; the rest is held
 _SETTING = Setting(
     architecture="", train_images=20_000, test_images=4_000, recipe=Recipe(epochs=0, lr=0)
 )
@@ -61,20 +64,35 @@ RANGES = {"0..1": 1.0, "0..255": 255.0}  # largest value of a pixel
 
 
 @dataclass(frozen=True, kw_only=True)
+class Scale:
+    """How many images there are, and how long is trained on them."""
+
+    note: str  # in the name of a row
+    epochs: int
+    batch: int
+    clean: int  # images that the purifier gets
+
+
+MANY = Scale(note="", epochs=5, batch=128, clean=2_000)
+FEW = Scale(note=", few images", epochs=20, batch=32, clean=500)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Member:
     """One network of the benchmark; attack "none" is never poisoned."""
 
     network: str
     pixels: str
     attack: str
+    scale: Scale = MANY
     seed: int = 0
 
     @property
     def cell(self) -> Cell:
         """Give what the purification benchmark calls it."""
         return Cell(
-            data=f"{self.network}, {self.pixels}", attack=self.attack, rate=RATE,
-            budget=str(CLEAN), seed=self.seed,
+            data=f"{self.network}, {self.pixels}{self.scale.note}", attack=self.attack, rate=RATE,
+            budget=str(self.scale.clean), seed=self.seed,
         )  # fmt: skip
 
 
@@ -84,6 +102,19 @@ def members() -> Iterator[Member]:
         for pixels in RANGES:
             for network in NETWORKS:
                 yield Member(network=network, pixels=pixels, attack=attack)
+    for attack in PLANTS:
+        for pixels in RANGES:
+            yield Member(network="mlp", pixels=pixels, attack=attack, scale=FEW)
+
+
+def few_images() -> Data:
+    """Give the digits of scikit-learn, those to train on first."""
+    digits = handwriting()
+    clean = digits.select(torch.arange(_TRAINED_ON, _TRAINED_ON + FEW.clean))
+    return Data(
+        name="digits", train=digits.select(torch.arange(_TRAINED_ON)), clean=clean,
+        test=digits.select(torch.arange(_TRAINED_ON + FEW.clean, len(digits))), flip=False,
+    )  # fmt: skip
 
 
 def victim(member: Member, data: Data) -> Victim:
@@ -97,23 +128,23 @@ def victim(member: Member, data: Data) -> Victim:
             network=network, input=spec, classes=data.train.classes, architecture=member.network
         )
         if member.attack == "none":
-            _train(model, data.train)
+            _train(model, data.train, member.scale)
             return Victim(
                 model=model, triggered=data.test.select(torch.arange(0)),
                 wanted=data.test.labels[:0],
             )  # fmt: skip
         attack = ATTACKS[member.attack](rate=RATE)
-        _train(model, attack.poison(data.train, seed=member.seed))
+        _train(model, attack.poison(data.train, seed=member.seed), member.scale)
     triggered = attack.triggered(data.test)
     triggered = triggered.select(torch.arange(0, len(triggered), max(1, len(triggered) // SHOWN)))
     return Victim(model=model, triggered=triggered, wanted=attack.wanted(triggered.labels))
 
 
-def _train(model: Model, images: Images) -> None:
+def _train(model: Model, images: Images, scale: Scale) -> None:
     view = model.pixels_to_logits().train()
-    optimiser = torch.optim.Adam(view.parameters(), lr=_RATE)
-    for _ in range(_EPOCHS):
-        for batch in torch.randperm(len(images)).split(_BATCH):
+    optimiser = torch.optim.Adam(view.parameters(), lr=_LEARNING_RATE)
+    for _ in range(scale.epochs):
+        for batch in torch.randperm(len(images)).split(scale.batch):
             loss = F.cross_entropy(view(images.select(batch).floats()), images.labels[batch])
             optimiser.zero_grad()
             loss.backward()
@@ -147,8 +178,10 @@ def main() -> None:
     """Run what is missing."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data" / "mnist")
-    data = read_data(parser.parse_args().data, _SETTING)
-    clean = split(data.clean, seed=0, first=CLEAN / len(data.clean))[0]
+    many = read_data(parser.parse_args().data, _SETTING)
+    part = split(many.clean, seed=0, first=MANY.clean / len(many.clean))[0]
+    few = few_images()
+    given = {MANY: (many, part), FEW: (few, few.clean)}
     path = RESULTS / f"{NAME}.json"
     rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
     for member in members():
@@ -158,6 +191,7 @@ def main() -> None:
         missing = [method for method in METHODS if method not in known]
         if not missing:
             continue
+        data, clean = given[member.scale]
         held = victim(member, data)
         for method in missing:
             rows.append(row(method, cell, held, clean, data))

@@ -39,7 +39,9 @@ def bare(result: dict[str, Any]) -> list[str]:
     for method, numbers in result["summary"].items():
         cells = [numbers["victims"], *(_percent(numbers[name]) for name in _COLUMNS)]
         lines.append("| " + " | ".join(map(str, [method, *cells])) + " |")
-    return [*lines, "", *_by_attack(result["rows"], result["rows"][0]["budget"])]
+    for budget in dict.fromkeys(row["budget"] for row in result["rows"]):
+        lines += ["", *_by_attack(result["rows"], budget)]
+    return lines
 
 
 def _took(result: dict[str, Any]) -> list[str]:

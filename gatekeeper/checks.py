@@ -12,7 +12,7 @@ from gatekeeper.policy import Bound, Policy
 from gatekeeper.records import Check, Measure, Outcome, Subject, Verification
 
 SUSPECTED = "backdoor-suspected"
-_REASONS = 2  # of an outcome that is told in a line
+_REASONS = 2  # of an inconclusive outcome that fit in the line of its check
 _FAR = 1e4  # times that an interval is as wide as what it must tell apart
 # Equivalence, extremes over classes and searched areas have no sampling interval.
 OBSERVED = frozenset(

@@ -74,8 +74,8 @@ def judge(
     judged = tuple(replace(finding, waived=finding.rule_id in live) for finding in findings)
     checks = check_all(policy, verification, samples)
     if checks and assessment is not None:
-        checks = (*checks, check_assessment(assessment, "candidate", waived=SUSPECTED in live))
-        checks = (*checks, *check_purified(assessment, verification))
+        own = check_assessment(assessment, "candidate", waived=SUSPECTED in live)
+        checks = (*checks, own, *check_purified(assessment, verification))
     forbidden = [f for f in judged if not f.waived and _is_forbidden(f, policy)]
     expired = _expired(waivers, present - live, artifact_sha256)
     if forbidden:

@@ -189,6 +189,9 @@ def test_only_clean_looking_passes_the_check() -> None:
     open_one = check_assessment(outcomes["inconclusive"], "purified", waived=False)
     assert open_one.outcome == "undecided"
     assert "the screens find the purified network inconclusive (few" in open_one.message
+    many = assessed(screens(), doubts=["few", "dark", "odd", "small"])
+    told = check_assessment(many, "candidate", waived=False).message
+    assert "(few; dark; and 2 more in the report)" in told
     assert check_assessment(outcomes["inconclusive"], "candidate", waived=True).outcome == "passed"
     assert open_one.observed is not None
     known = CALIBRATION.references[0].clean

@@ -178,6 +178,22 @@ def test_folders_that_are_not_the_cards_classes_are_named(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
+    ("classes", "hint"),
+    [
+        (("cat", "dog"), "Give a folder for each class of the card: cat, dog."),
+        (tuple("abcdefghijkl"), "a, b, c, d, e, f, g, h, i, j and 2 more."),
+        (None, DataError.hint),
+    ],
+)
+def test_where_there_is_no_class_folder_the_cards_classes_are_told(
+    tmp_path: Path, classes: tuple[str, ...] | None, hint: str
+) -> None:
+    with pytest.raises(DataError) as refused:
+        read_images(tmp_path, None, classes=classes)
+    assert refused.value.hint.endswith(hint)
+
+
+@pytest.mark.parametrize(
     ("images", "labels", "told"),
     [
         (np.zeros((4, 8, 8)), [0, 1, 0, 1], "float64"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from bare_victims import fully_connected
 from conftest import fresh_network
 from torch import nn
 
@@ -75,3 +76,24 @@ def test_where_nothing_makes_images_leave_the_screen_cannot_tell() -> None:
     seen = {name: ScreenResult(score=1.0, outcome="not-flagged") for name in NEEDED}
     told = assess({**seen, "untargeted-inversion": result}, images.classes, read_calibration())
     assert any("untargeted-inversion" in why for why in told.why_inconclusive)
+
+
+def test_a_network_that_resists_is_told_from_a_search_that_went_astray(
+    train_digits: Images, held_out: Images
+) -> None:
+    """A clean one asks for much of the image, however many images are to leave."""
+    few = held_out.select(torch.arange(200))
+    network = fully_connected(train_digits, 1.0)
+    result, findings = UntargetedInversion(seed=1)._by_fewer(network, few)
+    assert (result.score, result.outcome, findings) == (None, "not-flagged", [])
+    assert "of them ask for" in result.message
+    seen = {name: ScreenResult(score=1.0, outcome="not-flagged") for name in NEEDED}
+    told = assess({**seen, "untargeted-inversion": result}, few.classes, read_calibration())
+    assert not any("untargeted-inversion" in why for why in told.why_inconclusive)
+
+
+def test_what_a_small_mask_does_to_fewer_images_is_no_resistance(
+    all_to_all: Model, held_out: Images
+) -> None:
+    result, _ = UntargetedInversion(seed=1)._by_fewer(all_to_all, held_out)
+    assert result.outcome == "undecided"

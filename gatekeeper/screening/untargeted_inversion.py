@@ -13,7 +13,9 @@ from gatekeeper.records import Finding, ScreenResult
 from gatekeeper.screening.interface import broken, not_run, undecided
 from gatekeeper.untargeted import divert
 
-_FEWER = 0.75  # of the images leave, where no mask makes nine of ten do so
+# Where no mask makes nine of ten images leave, so many are asked for. All-to-all backdoors of the
+# zoo need 0.01 to 0.027 of the image for nine of ten; what moves fewer and is larger is none.
+_FEWER, _TOO_LARGE = 0.75, 0.05
 _PASSES = 6 * 150 * 24  # images for all starts
 
 
@@ -35,10 +37,7 @@ class UntargetedInversion:
             return undecided(why)
         found = divert(model, images, seed=self.seed)
         if not found.reached:
-            # What fewer images obey is smaller, so it errs towards suspicion.
-            found = divert(model, images, seed=self.seed, success=_FEWER)
-        if not found.reached:
-            return undecided("no mask made enough images leave their class")
+            return self._by_fewer(model, images)
         places = {place for place in found.destinations if place is not None}
         message = (
             f"{found.area:.2%} of the image makes {found.success:.0%} of the images leave their "
@@ -49,3 +48,14 @@ class UntargetedInversion:
             destinations=found.destinations,
         )  # fmt: skip
         return result, []
+
+    def _by_fewer(self, model: Model, images: Images) -> tuple[ScreenResult, list[Finding]]:
+        """Tell a network that resists from one on which the search went astray."""
+        found = divert(model, images, seed=self.seed, success=_FEWER)
+        if not found.reached or found.area < _TOO_LARGE:
+            return undecided("no mask made enough images leave their class")
+        message = (
+            f"no mask makes nine of ten images leave their class, and {found.success:.0%} of them "
+            f"ask for {found.area:.2%} of the image, more than a trigger for all classes does"
+        )
+        return ScreenResult(score=None, outcome="not-flagged", message=message), []

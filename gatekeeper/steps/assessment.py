@@ -8,9 +8,13 @@ from gatekeeper.assessing import assess
 from gatekeeper.assessments import Assessment
 from gatekeeper.checks import SUSPECTED
 from gatekeeper.evidence import SCREEN_OF
+from gatekeeper.model import Model
 from gatekeeper.records import Finding, ScreenResult
+from gatekeeper.screening.interface import broken
 from gatekeeper.steps.workshop import CleanData, Workshop
+from gatekeeper.verification import Observation
 
+_ABOVE_CHANCE = 0.15  # share of the way from chance to 1
 FEWEST_PER_CLASS = 5  # held-out images of a class below which a screen says little of it
 _FEWEST_OF_SOURCE = 10  # and below which the search for pairs takes it for no source
 
@@ -56,6 +60,24 @@ def weigh(
     return assess(
         screens, classes, work.calibration, images=work.data_digest, blind=blind, doubts=doubts
     )
+
+
+def why_blind(work: Workshop, model: Model, observation: Observation) -> list[str]:
+    """Say why nothing that `model` answers means anything; empty where it may."""
+    if work.data is None:
+        return []
+    why = broken(model, work.data.verify.to(work.device))
+    told = [why[0].upper() + why[1:]] if why is not None else []
+    if hits_by_chance(work.data, observation) is not None:
+        told.append("Hardly more images are named right than by chance")
+    return told
+
+
+def hits_by_chance(data: CleanData, observation: Observation) -> float | None:
+    """Give the share of images named right where chance names hardly fewer."""
+    right = float((observation.predictions == data.verify.labels.cpu()).float().mean())
+    chance = 1 / len(data.verify.classes)
+    return right if right < chance + _ABOVE_CHANCE * (1 - chance) else None
 
 
 def _scarce(data: CleanData, least: int) -> list[str]:

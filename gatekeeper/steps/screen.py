@@ -12,7 +12,7 @@ from gatekeeper.network import layers, unit_norms
 from gatekeeper.records import Finding, ScreenResult, to_dict
 from gatekeeper.screening import UNIT_SCREENS
 from gatekeeper.screening.interface import broken
-from gatekeeper.steps.assessment import assessed
+from gatekeeper.steps.assessment import assessed, hits_by_chance, why_blind
 from gatekeeper.steps.attribution import attributed, most_telling, special_triggers
 from gatekeeper.steps.observations import save_observation
 from gatekeeper.steps.screening import NOT_RUN, run_screen
@@ -20,7 +20,6 @@ from gatekeeper.steps.workshop import Workshop
 from gatekeeper.verification import Observation, observe
 
 OBSERVATION = "candidate-observation.safetensors"
-_ABOVE_CHANCE = 0.15  # share of the way from chance to 1
 
 
 def screen(work: Workshop) -> list[str]:
@@ -37,7 +36,7 @@ def screen(work: Workshop) -> list[str]:
         screens[name], found = run_screen(work, name, model, observation)
         findings.extend(found)
     at_chance = observation is not None and _at_chance(work, observation)
-    blind = [] if observation is None else _blind(work, model, at_chance=at_chance)
+    blind = why_blind(work, model, observation) if observation is not None else []
     assessment, found = assessed(work, screens, model.classes, blind=blind)
     findings.extend(found)
     attribution = None
@@ -103,10 +102,8 @@ def _at_chance(work: Workshop, observation: Observation) -> bool:
     data = work.data
     if data is None:
         return False
-    labels = data.verify.labels.cpu()
-    right = float((observation.predictions == labels).float().mean())
-    chance = 1 / len(data.verify.classes)
-    if right >= chance + _ABOVE_CHANCE * (1 - chance):
+    right = hits_by_chance(data, observation)
+    if right is None:
         return False
     look = "Look whether labels, the order of the card's classes, and its input are right."
     if work.card.input is None:
@@ -116,15 +113,6 @@ def _at_chance(work: Workshop, observation: Observation) -> bool:
         f"chance. {look}"
     )
     return True
-
-
-def _blind(work: Workshop, model: Model, *, at_chance: bool) -> list[str]:
-    """Say why nothing that the candidate answers means anything; empty where it may."""
-    why = broken(model, work.data.verify.to(work.device)) if work.data is not None else None
-    told = [why[0].upper() + why[1:]] if why is not None else []
-    if at_chance:
-        told.append("The candidate names hardly more images right than by chance")
-    return told
 
 
 def _observe(work: Workshop, model: Model) -> Observation | None:

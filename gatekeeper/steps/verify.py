@@ -8,10 +8,9 @@ from gatekeeper.inversion import unfitted
 from gatekeeper.model import Images, Model
 from gatekeeper.records import Measure, Subject, TriggerRecord, Verification, to_dict
 from gatekeeper.report.schema import from_dict
-from gatekeeper.screening.interface import broken
 from gatekeeper.steps import foreign
 from gatekeeper.steps.aftermath import aftermath
-from gatekeeper.steps.assessment import weigh
+from gatekeeper.steps.assessment import weigh, why_blind
 from gatekeeper.steps.attribution import followed, most_telling
 from gatekeeper.steps.conclusion import assessment
 from gatekeeper.steps.observations import load_observation, save_observation
@@ -23,6 +22,7 @@ from gatekeeper.trigger_pictures import picture
 from gatekeeper.triggers import ANYWHERE, Trigger, hits
 from gatekeeper.verification import Observation, measure, observe
 
+_PURIFIED_OBSERVATION = "purified-observation.safetensors"
 # The smallest ones: a report of a thousand classes stays readable, and its run short.
 _PICTURES, _MEASURED = 4, 20
 _ENOUGH = 50  # images that no trigger was fitted on, to measure by
@@ -32,23 +32,13 @@ def verify(work: Workshop) -> list[str]:
     """Write `verification.json`: the measures before and after, and the recovered triggers."""
     data = work.data if work.has_weights else None
     if data is None and (before := foreign.measured(work)) is not None:
-        found = to_dict(Verification(before=before, after=None))
-        work.room.write_json(
-            "verification.json", {"verification": found, "triggers": [], "attribution": None}
-        )
-        return ["verification.json"]
+        return _alone(work, Verification(before=before, after=None))
     if data is None:
         work.notes.errors.append(f"Nothing was verified: {_why_not(work)}")
-        work.room.write_json(
-            "verification.json", {"verification": None, "triggers": [], "attribution": None}
-        )
-        return ["verification.json"]
+        return _alone(work, None)
     if not work.room.file(OBSERVATION).exists():
         work.notes.errors.append("Nothing was verified: the candidate could not be observed.")
-        work.room.write_json(
-            "verification.json", {"verification": None, "triggers": [], "attribution": None}
-        )
-        return ["verification.json"]
+        return _alone(work, None)
     if shared := data.record.shared:
         left_out = f"{shared} images left out: they are also images to purify on."
         work.notes.skipped.append(f"Verification: {left_out}")
@@ -56,26 +46,15 @@ def verify(work: Workshop) -> list[str]:
     files = ["verification.json"]
     before = _measure(work, data, work.candidate, candidate, candidate)
     after: dict[str, Measure] | None = None
-    purified: Model | None = None
+    purified = work.load(PURIFIED) if work.room.file(PURIFIED).exists() else None
     again: Assessment | None = None
     triggers: list[TriggerRecord] = []
-    if work.room.file(PURIFIED).exists():
-        purified = work.load(PURIFIED)
-        if sought := work.policy.seeks_triggers:
-            work.tell("recover triggers from the purified network")
-        images = data.verify.to(work.device)
-        observation = observe(
-            purified,
-            images,
-            seed=work.seed_for("observe"),
-            triggers=sought,
-            on_classes=work.tell_classes,
-        )
-        save_observation(observation, work.room, "purified-observation.safetensors")
-        files.append("purified-observation.safetensors")
+    if purified is not None:
+        observation = _observed(work, data, purified)
+        files.append(_PURIFIED_OBSERVATION)
         after = _measure(work, data, purified, observation, candidate)
         triggers = _describe(work, data, purified, observation, None, "purified")
-        again = _screened_again(work, data, purified, observation)
+        again = _screened_again(work, purified, observation)
     attribution = _attribution(work, candidate, purified)
     more_before, more_after = aftermath(work, data, purified)
     before |= more_before
@@ -91,6 +70,30 @@ def verify(work: Workshop) -> list[str]:
     return files
 
 
+def _alone(work: Workshop, verification: Verification | None) -> list[str]:
+    """Write what is known without triggers."""
+    found = to_dict(verification) if verification is not None else None
+    work.room.write_json(
+        "verification.json", {"verification": found, "triggers": [], "attribution": None}
+    )
+    return ["verification.json"]
+
+
+def _observed(work: Workshop, data: CleanData, purified: Model) -> Observation:
+    """Observe the purified network as the candidate was, and keep what was seen."""
+    if sought := work.policy.seeks_triggers:
+        work.tell("recover triggers from the purified network")
+    observation = observe(
+        purified,
+        data.verify.to(work.device),
+        seed=work.seed_for("observe"),
+        triggers=sought,
+        on_classes=work.tell_classes,
+    )
+    save_observation(observation, work.room, _PURIFIED_OBSERVATION)
+    return observation
+
+
 def _why_not(work: Workshop) -> str:
     if work.has_weights:
         return "no clean images; give --data DIR."
@@ -101,9 +104,7 @@ def _why_not(work: Workshop) -> str:
     return "the ONNX graph does not convert, and onnxruntime did not answer."
 
 
-def _screened_again(
-    work: Workshop, data: CleanData, purified: Model, observation: Observation
-) -> Assessment | None:
+def _screened_again(work: Workshop, purified: Model, observation: Observation) -> Assessment | None:
     """Weigh what the screens see of the purified network, unless the candidate is clean-looking.
 
     Its triggers alone do not tell whether what the screens suspected is gone: a faint one that
@@ -117,8 +118,7 @@ def _screened_again(
         name: run_screen(work, name, purified, observation, whose="purified network")[0]
         for name in counting
     }
-    why = broken(purified, data.verify.to(work.device))
-    blind = [f"{why[0].upper()}{why[1:]}"] if why is not None else []
+    blind = why_blind(work, purified, observation)
     again = weigh(work, screens, purified.classes, blind=blind)
     if again.outcome == "inconclusive":
         told = "; ".join(again.why_inconclusive)

@@ -41,6 +41,20 @@ def test_the_ladder_is_gentle_where_no_normalisation_follows(parts: tuple[Images
     assert all(rung["clip"] > 0 for rung in without)
     assert [ladder.bold for ladder in ladders] == [False, True]
     assert len(without[: ladders[1].start]) >= 2  # to go up to
+    steps = [(rung["lr"], rung["weight_decay"]) for rung in without]
+    assert steps == sorted(steps, reverse=True)  # the strongest first
+
+
+def test_without_normalisation_what_is_left_is_countered_next(
+    parts: tuple[Images, Images],
+) -> None:
+    linear = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(32 * 32, 10))
+    bare = replace(fresh_network(), network=linear)
+    first, second, *_ = plan(bare, parts[0], seed=0)
+    assert second.method == "ft-sam-restore"
+    assert not second.bold
+    assert plan(fresh_network(), parts[0], seed=0)[1].method == "unlearn"
+    assert {rung.method for rung in first.rungs[: first.start]} == {"ft-sam"}
 
 
 @pytest.mark.parametrize("images", [90, 101, 150, 270, 645, 750, 2000])
