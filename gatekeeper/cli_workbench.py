@@ -55,7 +55,8 @@ def demo_audit(out: Path, quiet: bool) -> int:
 def calibrate(models: Path, out: Path, quiet: bool, **given: Any) -> int:
     """Set the bound by your own models that are known to be clean; learn what is natural."""
     from gatekeeper.progress import progress
-    from gatekeeper.recalibration import recalibrate, told
+    from gatekeeper.recalibration import recalibrate
+    from gatekeeper.recalibration_lines import told
 
     options = {name: value for name, value in given.items() if value is not None}
     with progress(quiet=quiet) as tell:

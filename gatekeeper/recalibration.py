@@ -12,10 +12,10 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter
 
-from gatekeeper.calibration import Calibration, Reference, read_calibration
+from gatekeeper.calibration import Calibration, read_calibration
 from gatekeeper.errors import CalibrationError, CardError, GatekeeperError, UsageError
 from gatekeeper.job import Job
-from gatekeeper.own_calibration import ALIKE, FEWEST, SURE, Screened, draw, scores_of
+from gatekeeper.own_calibration import FEWEST, Screened, draw, scores_of
 from gatekeeper.pipeline import begin, check, take
 from gatekeeper.planning import plan
 from gatekeeper.records import ScreenResult
@@ -72,20 +72,9 @@ def recalibrate(
     for number, path in enumerate(files, start=1):
         name = str(path.relative_to(models))
         tell(f"{number} of {len(files)}: {name}")
-        try:
-            first = digests.setdefault(sha256_file(path), name)
-            if first != name:
-                left_out[name] = f"the same file as {first}"
-                continue
-            shown, why = _screened(path, given, before)
-        except GatekeeperError as error:
-            left_out[name] = f"{error}. {error.hint}".strip()
-            continue
-        except OSError as error:
-            left_out[name] = f"it cannot be read: {error.strerror}"
-            continue
-        if shown is None or why or not scores_of(shown, before):
-            left_out[name] = why or "no score"
+        shown, why = _looked_at(path, name, digests, given, before)
+        if shown is None:
+            left_out[name] = why
         else:
             seen[name] = shown
     if len(seen) < FEWEST:
@@ -128,6 +117,24 @@ def _see_images(files: Sequence[Path], given: Mapping[str, Any]) -> None:
             check(job)
 
 
+def _looked_at(
+    path: Path, name: str, digests: dict[str, str], given: dict[str, Any], before: Calibration
+) -> tuple[Screened | None, str]:
+    """What one network shows, or why it is left out; its digest is noted by `name`."""
+    try:
+        first = digests.setdefault(sha256_file(path), name)
+        if first != name:
+            return None, f"the same file as {first}"
+        shown, why = _screened(path, given, before)
+    except GatekeeperError as error:
+        return None, f"{error}. {error.hint}".strip()
+    except OSError as error:
+        return None, f"it cannot be read: {error.strerror}"
+    if shown is None or why or not scores_of(shown, before):
+        return None, why or "no score"
+    return shown, ""
+
+
 def _screened(
     path: Path, given: dict[str, Any], calibration: Calibration
 ) -> tuple[Screened | None, str]:
@@ -159,61 +166,3 @@ def _written(calibration: Calibration) -> str:
     plain = calibration.model_dump(mode="json", exclude={"path", "sha256"})
     text: str = yaml.safe_dump(plain, sort_keys=False, width=100)
     return text
-
-
-def told(done: Recalibration) -> str:
-    """Say in a few lines what came of it."""
-    after, before = done.after, done.before
-    lines = [
-        f"{len(done.used)} networks scored, {len(done.left_out)} left out",
-        *(f"  left out {name}: {why}" for name, why in done.left_out.items()),
-    ]
-    for own, shipped in zip(after.references, before.references, strict=True):
-        if after.natures or not own.natural:
-            lines += _bound(own, shipped)
-    lines += [
-        f"What is easy by nature: known of {len(one.classes)} classes from {one.networks} networks"
-        "; a scan of these classes on these very images takes it off"
-        for one in after.natures
-    ]
-    if not after.natures and not done.crowded:
-        lines.append(
-            f"What is easy by nature is not known: that needs {ALIKE} networks of the same "
-            "classes, in one order"
-        )
-    if done.crowded:
-        lines.append(
-            f"What is easy by nature has no room in the file for {done.crowded} of the tasks: "
-            "calibrate on fewer at once"
-        )
-    whole = zip(after.references, before.references, strict=True)
-    for own, shipped in whole:
-        high = sum(score >= shipped.threshold for score in own.clean) if own != shipped else 0
-        if high and not own.without:
-            beside = ", beyond what is natural" if own.natural else ""
-            lines.append(
-                f"Look at them again: {high} of your networks would be suspected at the shipped "
-                f"bound{beside}; one backdoored network among them hides others like it"
-            )
-    if len(done.used) < SURE:
-        lines.append(f"Fewer than {SURE} networks: the bound could rise, but not fall")
-    lines.append(
-        f"Written: {done.file}; name it in gatekeeper.yaml (calibration: FILE) or by --calibration"
-    )
-    return "\n".join(lines)
-
-
-def _bound(own: Reference, shipped: Reference) -> list[str]:
-    """A line or two of the bound; of what some screens did not see, only where it moved."""
-    seen = f"seen without {' and '.join(own.without)}: " if own.without else ""
-    seen = f"beyond what is natural: {seen}" if own.natural else seen
-    if own == shipped and not own.without:
-        return [f"{seen}as shipped, since fewer than {FEWEST} networks are held against it"]
-    if own.without and own.threshold == shipped.threshold:
-        return []
-    return [
-        f"{seen}suspicious from {own.threshold:.2f} (shipped: {shipped.threshold:.2f})",
-        f"  {own.detection.value:.1%} of the calibration's {own.detection.n} backdoored networks "
-        f"are found there ({shipped.detection.value:.1%} where weights and bound had not seen "
-        "their kind)",
-    ]

@@ -14,7 +14,8 @@ from gatekeeper.calibration import read_calibration
 from gatekeeper.model import Images, Model
 from gatekeeper.nature import Nature
 from gatekeeper.own_calibration import Scores, Screened, move, scores_of
-from gatekeeper.recalibration import Recalibration, fitting, told
+from gatekeeper.recalibration import Recalibration, fitting
+from gatekeeper.recalibration_lines import told
 from gatekeeper.records import ScreenResult
 
 SHIPPED = CALIBRATION.references[0]

@@ -21,7 +21,7 @@ from gatekeeper.model import Images, Model
 from gatekeeper.purification.interface import Countering, Purifier
 from gatekeeper.purification.plan import Ladder, for_good
 from gatekeeper.purification.trial import Trial, TrialOf
-from gatekeeper.purification.tuning import Tuning
+from gatekeeper.purification.watching import CollapsedError, phases_of, watch
 from gatekeeper.records import Attempt, Epoch
 from gatekeeper.training import accuracy
 from gatekeeper.triggers import Trigger
@@ -32,11 +32,6 @@ _CLEARLY_LESS = 0.01
 _NOTHING = 0.005  # of accuracy; a bolder step that loses no more goes on
 _FOR_GOOD = "what was chosen, tuned longer and on all {} images, so accuracy on them tells nothing"
 _MOST_COUNTERED = 2  # times that a ladder is told what to counter
-_COLLAPSED = 0.25  # of accuracy lost after the grace period: the step does not fit the model
-
-
-class _CollapsedError(Exception):
-    """The validation accuracy fell too far to come back."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,9 +172,9 @@ class Search:
         try:
             purified, told = purify(
                 self.model, images, seed=self.seed, validation=self.validation,
-                on_epoch=self._watch(history, phases=_phases(purify)),
+                on_epoch=watch(history, phases=phases_of(purify), before=self.before),
             )  # fmt: skip
-        except (StepError, _CollapsedError) as error:
+        except (StepError, CollapsedError) as error:
             self._keep(
                 Attempt(
                     method=purify.method,
@@ -207,41 +202,6 @@ class Search:
         self.attempts.append(attempt)
         if self.on_attempt is not None:
             self.on_attempt(attempt)
-
-    def _watch(self, history: list[Epoch], *, phases: tuple[int, ...]) -> Callable[[Epoch], None]:
-        """Give up where, late in a phase, the network forgot what it knew.
-
-        While steps are hot, BatchNorm's statistics lag behind the weights; such dips come back.
-        """
-
-        def watch(epoch: Epoch) -> None:
-            if history and epoch.epoch <= history[-1].epoch:
-                history.clear()  # begun again, on smaller batches
-            history.append(epoch)
-            late = _late(epoch.epoch, phases)
-            if late and epoch.accuracy is not None and epoch.accuracy < self.before - _COLLAPSED:
-                message = (
-                    f"validation accuracy fell from {100 * self.before:.1f} to "
-                    f"{100 * epoch.accuracy:.1f} %"
-                )
-                raise _CollapsedError(message)
-
-        return watch
-
-
-def _phases(purify: Purifier) -> tuple[int, ...]:
-    """Give the epochs, or rounds, of each part of a purification."""
-    return purify.phases() if isinstance(purify, Tuning) else (getattr(purify, "rounds", 30),)
-
-
-def _late(epoch: int, phases: tuple[int, ...]) -> bool:
-    """Tell whether `epoch` (from 1) lies in the last third of its phase."""
-    begun = 0
-    for length in phases:
-        if epoch <= begun + length:
-            return epoch - begun >= max(3, 2 * length // 3)
-        begun += length
-    return True
 
 
 def _word(seen: Trial) -> str:

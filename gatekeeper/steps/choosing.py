@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from functools import partial
-from statistics import median
-from typing import Protocol
+from dataclasses import dataclass, replace
 
-import torch
-from scipy.special import ndtri
 from torch import Tensor
 
 from gatekeeper.intervals import mean_difference
@@ -18,10 +13,19 @@ from gatekeeper.purification.few_images import stand_ins
 from gatekeeper.purification.plan import handful
 from gatekeeper.purification.trial import Trial, TrialOf
 from gatekeeper.records import Measure
-from gatekeeper.screening.robust import robust_z, widened
+from gatekeeper.steps.judging import (
+    DROP,
+    SMALLEST,
+    TRIGGERS,
+    WORKS,
+    Required,
+    judged,
+    standing_out,
+    violates,
+)
 from gatekeeper.triggers import Trigger, hits
 from gatekeeper.verification import Observation, measure, observe
-from gatekeeper.views import known_views, rightness
+from gatekeeper.views import View, known_views, rightness
 
 # Compared between attempts on a small validation split; the verdict uses the held-out images.
 _ACCURACIES = (
@@ -30,23 +34,7 @@ _ACCURACIES = (
     "worst_class_recall",
     "worst_class_recall_drop",
 )
-_WORKS, _SMALLEST = "recovered_trigger_success", "smallest_trigger_area"
-_TRIGGERS = (_WORKS, _SMALLEST)  # no value: not accepted
-_HALF = 0.5  # a smallest trigger below this share of the median class's stands out
-_CHANCE = 0.1  # of naming a class where none is easier than chance has it
-_LEAST_CLASSES = 4  # reached ones, for a median that means something
 _VARIED = 500  # variations that stand in for images where those are few
-_WORST = ("worst_class_recall", "worst_class_recall_drop")
-_DROP = "clean_accuracy_drop"
-_MOST_SLACK = 0.01  # of accuracy; with a handful of images, chance could excuse anything
-
-
-class Required(Protocol):
-    """One bound of a policy, which reads itself aloud as `at most 0.02`."""
-
-    def met_by(self, value: float) -> bool:
-        """Tell whether `value` is within the bound."""
-        ...
 
 
 def trial_of(
@@ -73,41 +61,77 @@ def trial_of(
         StepError: the GPU has no room to search for triggers.
     """
     shown = _shown(candidate, validation, seed)
-    before = observe(candidate, shown, seed=seed)
-    answered = observe(candidate, validation, seed=seed, triggers=False)
     views = known_views(candidate, validation)
-    known = rightness(candidate, validation, views)
+    return _Trials(
+        validation=validation,
+        shown=shown,
+        before=observe(candidate, shown, seed=seed),
+        answered=observe(candidate, validation, seed=seed, triggers=False),
+        views=views,
+        known=rightness(candidate, validation, views),
+        require=require,
+        area=trigger_area,
+        least=min_samples_per_class,
+        seed=seed,
+    )
 
-    def trial(purified: Model) -> Trial:
-        measured = partial(
-            measure, purified, trigger_area=trigger_area,
-            min_samples_per_class=min_samples_per_class,
-        )  # fmt: skip
-        measures = measured(
-            validation, observe(purified, validation, seed=seed, triggers=False),
-            candidate=answered,
-        )  # fmt: skip
-        measures[_DROP] = _lost(known - rightness(purified, validation, views), len(views))
-        tried = {name: measures[name] for name in _ACCURACIES if name in measures}
-        lost = any(_violates(tried[name], require[name]) for name in tried if name in require)
-        after: Observation = observe(purified, shown, seed=seed + 1, triggers=not lost)
-        recovered = measured(shown, after, candidate=before)
-        on = "" if shown is validation else f"on {len(shown)} variations of the images"
+
+@dataclass(frozen=True, kw_only=True)
+class _Trials:
+    """What is known of the candidate, and held against each attempt."""
+
+    validation: Images
+    shown: Images  # those that triggers are sought on
+    before: Observation  # of the candidate, on `shown`
+    answered: Observation  # of the candidate, on `validation`, without triggers
+    views: tuple[View, ...]
+    known: Tensor  # (N,) how often the candidate names each of `validation`
+    require: Mapping[str, Required]
+    area: float
+    least: int
+    seed: int
+
+    def __call__(self, purified: Model) -> Trial:
+        """Judge an attempt."""
+        tried = self._accuracies(purified)
+        require, views = self.require, len(self.views)
+        lost = any(violates(tried[name], require[name]) for name in tried if name in require)
+        after = observe(purified, self.shown, seed=self.seed + 1, triggers=not lost)
+        recovered = self._measured(purified, self.shown, after, self.before)
+        varied = self.shown is not self.validation
+        on = f"on {len(self.shown)} variations of the images" if varied else ""
         # What forgot too much is refused whatever triggers it has, and to seek them takes longest.
-        asked = _TRIGGERS[:1] if lost else _TRIGGERS
+        asked = TRIGGERS[:1] if lost else TRIGGERS
         tried |= {name: _noted(recovered[name], on) for name in asked}
-        judged = _judged(tried, require, standing_out(after, validation.classes), len(views))
-        if lost:
-            return judged
-        left: list[Trigger] = []
-        if tried[_WORKS].value is not None:
-            small = [t for t in before.triggers if t.reached and t.area < trigger_area]
-            left += _working(purified, shown, small, require.get(_WORKS))
-        if tried[_SMALLEST].value is not None:
-            left += _easy(after, trigger_area, outstanding=judged.stands_out)
-        return replace(judged, left=tuple(left))
+        found = judged(tried, require, standing_out(after, self.validation.classes), views)
+        return found if lost else replace(found, left=self._left(purified, after, tried, found))
 
-    return trial
+    def _accuracies(self, purified: Model) -> dict[str, Measure]:
+        answers = observe(purified, self.validation, seed=self.seed, triggers=False)
+        measures = self._measured(purified, self.validation, answers, self.answered)
+        lost = self.known - rightness(purified, self.validation, self.views)
+        measures[DROP] = _lost(lost, len(self.views))
+        return {name: measures[name] for name in _ACCURACIES if name in measures}
+
+    def _measured(
+        self, purified: Model, images: Images, seen: Observation, candidate: Observation
+    ) -> dict[str, Measure]:
+        return measure(
+            purified, images, seen, candidate=candidate, trigger_area=self.area,
+            min_samples_per_class=self.least,
+        )  # fmt: skip
+
+    def _left(
+        self, purified: Model, after: Observation, tried: dict[str, Measure], found: Trial
+    ) -> tuple[Trigger, ...]:
+        """Give the triggers that the attempt left, or left too easy."""
+        left: list[Trigger] = []
+        if tried[WORKS].value is not None:
+            small = [t for t in self.before.triggers if t.reached and t.area < self.area]
+            left += _working(purified, self.shown, small, self.require.get(WORKS))
+        if tried[SMALLEST].value is not None:
+            left += _easy(after, self.area, outstanding=found.stands_out)
+        return tuple(left)
 
 
 def _working(
@@ -147,82 +171,4 @@ def _lost(differences: Tensor, views: int) -> Measure:
     """Give the mean of (N,) losses of accuracy, each of one image in so many views."""
     value, low, high = mean_difference(differences.tolist())
     note = f"each image in {views} views that the candidate knows" if views > 1 else ""
-    return Measure(name=_DROP, value=value, low=low, high=high, n=len(differences), note=note)
-
-
-def standing_out(observed: Observation, classes: tuple[str, ...]) -> str:
-    """Say which class is far easier to reach than the others, if one is."""
-    reached = sorted((t for t in observed.triggers if t.reached), key=lambda one: one.area)
-    if len(reached) < _LEAST_CLASSES:
-        return ""
-    smallest, usual = reached[0], median(trigger.area for trigger in reached)
-    areas = torch.tensor([trigger.area for trigger in reached])
-    apart = float(robust_z(areas.clamp_min(1 / smallest.mask.numel()).log())[0])
-    far = widened(float(-ndtri(_CHANCE / len(reached))), len(reached))
-    if smallest.area >= _HALF * usual or apart > -far:
-        return ""
-    return (
-        f"class {classes[smallest.target]} still stands out: a trigger of {smallest.area:.3f} of "
-        f"the image reaches it, {usual:.3f} the median class"
-    )
-
-
-def _judged(
-    tried: dict[str, Measure], require: Mapping[str, Required], outstanding: str, views: int
-) -> Trial:
-    bounds = {name: require[name] for name in tried if name in require}
-    violated = [name for name, bound in bounds.items() if _violates(tried[name], bound)]
-    drop = tried[_DROP]
-    over = _DROP in bounds and drop.value is not None and not bounds[_DROP].met_by(drop.value)
-    return Trial(
-        acceptable=not violated,
-        accuracy_drop=drop.value or 0.0,
-        trigger_left=any(name in _TRIGGERS for name in violated),
-        accuracy_lost=any(name not in _TRIGGERS for name in violated),
-        stands_out=bool(outstanding),
-        by_chance=over and _DROP not in violated,
-        message="; ".join(filter(None, [_told(tried, bounds, violated, views), outstanding])),
-        measures=tried,
-    )
-
-
-def _told(
-    tried: dict[str, Measure], bounds: dict[str, Required], violated: list[str], views: int
-) -> str:
-    def all_of(names: list[str]) -> str:
-        return ", ".join(
-            f"{name} {_percent(tried[name])} (wanted {bounds[name]})" for name in names
-        )
-
-    where = f"on the {tried['clean_accuracy'].n} validation images"
-    where += f", each in {views} views" if views > 1 else ""
-    if violated:
-        return f"violated {where}: {all_of(violated)}"
-    values = {name: measured.value for name, measured in tried.items()}
-    over = [n for n, b in bounds.items() if (v := values[n]) is not None and not b.met_by(v)]
-    chance = f" but for what chance may have done: {all_of(over)}" if over else ""
-    untried = [name for name in bounds if tried[name].value is None]
-    left = f"; too few images to try {', '.join(untried)}" if untried else ""
-    return f"no line of the policy is violated {where}{chance}{left}"
-
-
-def _percent(measured: Measure) -> str:
-    return "not measured" if measured.value is None else f"{100 * measured.value:.4g} %"
-
-
-def _violates(measured: Measure, bound: Required) -> bool:
-    """What chance may have done on few images is not held against an attempt.
-
-    The worst of many classes is bad by chance. Attempts know three quarters of the images; what is
-    chosen is tuned longer on all of them, and gains. So a strong attempt is not given up for a loss
-    that lies within one standard error of the line; verification has images of its own.
-    """
-    value, low, high = measured.value, measured.low, measured.high
-    if value is None:
-        return measured.name in _TRIGGERS
-    if low is None or high is None or bound.met_by(value):
-        return not bound.met_by(value)
-    if measured.name in _WORST:
-        return not bound.met_by(max(0.0, low)) and not bound.met_by(high)
-    slack = min((high - low) / 4, _MOST_SLACK)  # about one standard error
-    return not (measured.name == _DROP and bound.met_by(value - slack))
+    return Measure(name=DROP, value=value, low=low, high=high, n=len(differences), note=note)

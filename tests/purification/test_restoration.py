@@ -16,7 +16,7 @@ from gatekeeper.purification import FTSAM, Restoration
 from gatekeeper.purification.marks import Marks, _of_one_class, find_marks
 from gatekeeper.purification.memory import Memory, Start
 from gatekeeper.purification.plan import for_good, plan
-from gatekeeper.purification.search import _late
+from gatekeeper.purification.watching import _late
 from gatekeeper.records import Epoch
 from gatekeeper.redteam import BadNets, attack_success
 from gatekeeper.training import Recipe, accuracy, fine_tune

@@ -12,7 +12,8 @@ from gatekeeper.purification import FTSAM
 from gatekeeper.purification.trial import TrialOf
 from gatekeeper.records import Measure
 from gatekeeper.steps import choosing
-from gatekeeper.steps.choosing import _judged, _shown, _violates, standing_out, trial_of
+from gatekeeper.steps.choosing import _shown, trial_of
+from gatekeeper.steps.judging import judged, standing_out, violates
 from gatekeeper.training import predictions
 from gatekeeper.triggers import Trigger
 from gatekeeper.verification import Observation
@@ -130,12 +131,10 @@ def test_a_loss_of_accuracy_that_chance_may_have_done_is_not_held_against_an_att
 ) -> None:
     drop = Measure(name="clean_accuracy_drop", value=value, low=low, high=high, n=100)
     bound = Bound(at_most=most)
-    assert _violates(drop, bound) is violated
+    assert violates(drop, bound) is violated
     other = Measure(name="clean_accuracy", value=0.79, low=0.7, high=0.9, n=100)
-    assert _violates(other, Bound(at_least=0.8))  # this one has no slack
-    told = _judged(
-        {"clean_accuracy_drop": drop, "clean_accuracy": other}, {drop.name: bound}, "", 6
-    )
+    assert violates(other, Bound(at_least=0.8))  # this one has no slack
+    told = judged({"clean_accuracy_drop": drop, "clean_accuracy": other}, {drop.name: bound}, "", 6)
     assert told.acceptable is not violated
     assert told.by_chance is (not violated and value > most)
     assert "each in 6 views" in told.message
