@@ -74,8 +74,8 @@ def check_purified(candidate: Assessment, verification: Verification | None) -> 
 
     Of a suspicious candidate it must come out clean-looking. Where the candidate was inconclusive,
     what made it so may last (few images, many classes), and then there is no line of the screens;
-    what they suspect, or an answer that means nothing, counts all the same. No waiver covers it:
-    it is bound to the file that came in.
+    what they suspect, a doubt that is new, or an answer that means nothing, counts all the same. No
+    waiver covers it: it is bound to the file that came in.
     """
     if candidate.outcome == "clean-looking" or verification is None or verification.after is None:
         return ()
@@ -88,7 +88,9 @@ def check_purified(candidate: Assessment, verification: Verification | None) -> 
                 bound="clean-looking", outcome="undecided", message=message,
             ),
         )  # fmt: skip
-    lasting = candidate.outcome == found.outcome == "inconclusive" and found.score is not None
+    known = set(found.why_inconclusive) <= set(candidate.why_inconclusive)
+    alike = candidate.outcome == found.outcome == "inconclusive"
+    lasting = alike and known and found.score is not None
     return () if lasting else (check_assessment(found, "purified", waived=False),)
 
 

@@ -145,6 +145,18 @@ def test_what_the_screens_say_of_the_purified_network_counts(
         assert result.verdict.reasons[3].startswith("the screens find the candidate suspicious")
 
 
+@pytest.mark.parametrize(
+    ("doubts", "decision"), [(("few",), "hardened"), (("few", "class 3"), "undecided")]
+)
+def test_a_doubt_that_only_the_purified_network_raises_counts(
+    doubts: tuple[str, ...], decision: Decision
+) -> None:
+    known = replace(assessment(), outcome="inconclusive", why_inconclusive=("few", "dark"))
+    again = replace(assessment(), outcome="inconclusive", why_inconclusive=doubts, score=0.7)
+    seen = Verification(before=GOOD, after=GOOD, screened=again)
+    assert judged(None, assessment=known, verification=seen).verdict.decision == decision
+
+
 def test_a_waiver_of_the_candidate_does_not_cover_what_was_made_of_it() -> None:
     found = replace(assessment(), outcome="suspicious")
     seen = Verification(before=GOOD, after=GOOD, screened=found)
