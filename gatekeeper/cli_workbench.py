@@ -79,8 +79,12 @@ def calibrate(models: Path, out: Path, quiet: bool, **given: Any) -> int:
 )
 @click.option("--target", help="Class that the trigger means.  [default: the first]")
 @click.option("--source", help="Class that the trigger works on, for badnets-source.")
-@click.option("--epochs", type=click.IntRange(1), default=20, show_default=True)
-@click.option("--lr", type=click.FloatRange(0, min_open=True), default=0.1, show_default=True)
+@click.option(
+    "--epochs", type=click.IntRange(1), help="[default: 20; 60 without BatchNorm on few images]"
+)
+@click.option(
+    "--lr", type=click.FloatRange(0, min_open=True), help="[default: 0.1; 0.05 without BatchNorm]"
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda[:N].")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")

@@ -20,6 +20,7 @@ from gatekeeper.devices import device_of
 from gatekeeper.errors import DataError, UsageError
 from gatekeeper.model import Images, Model
 from gatekeeper.policy import read_policy
+from gatekeeper.purification.plan import has_batch_norm
 from gatekeeper.redteam import ATTACKS, Attack, attack_success, implant, robust_accuracy
 from gatekeeper.rundir import RunDirectory
 from gatekeeper.steps.workshop import PURIFY_SHARE
@@ -33,7 +34,7 @@ _TRAINED_ON = 0.6  # share of the data; the rest stays clean, for the gate and f
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What was asked for; `target` and `source` are names of classes."""
+    """What was asked for; `target` and `source` are names of classes, `lr` is that of SGD."""
 
     attack: str
     data: str
@@ -42,8 +43,8 @@ class Order:
     rate: float = 0.10
     target: str | None = None
     source: str | None = None
-    epochs: int = 20
-    lr: float = 0.1
+    epochs: int | None = None  # as the network needs it
+    lr: float | None = None
     device: str = "auto"
     seed: int = 0
 
@@ -72,7 +73,7 @@ def make(order: Order, *, tell: Callable[[str], None] = lambda _: None) -> dict[
     fresh.network.to(device_of(order.device))
     tell(f"train a victim of {order.attack} on {len(train)} images")
     victim, attack = implant(
-        _attack(order, images.classes), fresh, train, _recipe(order, train), seed=order.seed
+        _attack(order, images.classes), fresh, train, _recipe(order, fresh, train), seed=order.seed
     )
     truth = {
         "attack": order.attack,
@@ -147,10 +148,18 @@ def _label(name: str, classes: tuple[str, ...]) -> int:
     return classes.index(name)
 
 
-def _recipe(order: Order, images: Images) -> Recipe:
-    """Small batches where there are few images, so that an epoch has steps enough."""
-    batch, side = (128 if len(images) > _MANY else 32), images.pixels.shape[2]
-    return Recipe(epochs=order.epochs, lr=order.lr, batch=batch, crop_padding=side // 16)
+def _recipe(order: Order, fresh: Model, images: Images) -> Recipe:
+    """Small batches where there are few images, so that an epoch has steps enough.
+
+    Without BatchNorm a network takes smaller steps, and more of them, before a patch is learnt.
+    """
+    few, side = len(images) <= _MANY, images.pixels.shape[2]
+    normalised = has_batch_norm(fresh.network)
+    epochs, lr = (20, 0.1) if normalised else (60 if few else 20, 0.05)
+    return Recipe(
+        epochs=order.epochs or epochs, lr=order.lr or lr, batch=32 if few else 128,
+        crop_padding=side // (16 if normalised else 32), clip=0.0 if normalised else 1.0,
+    )  # fmt: skip
 
 
 def _settings(attack: Attack) -> dict[str, Any]:

@@ -106,6 +106,14 @@ def test_what_is_no_candidate_is_said_and_gives_another_exit_code(place: Path) -
     assert "The backdoor did not take: try more --epochs" in told.output
 
 
+def test_a_patch_takes_in_a_network_without_normalisation_too(place: Path) -> None:
+    card = place / "bare.yaml"
+    card.write_text(CARD.replace("small-resnet", "mlp"), encoding="utf-8")
+    told = order(place, "bare", "--card", str(card))
+    assert told.exception is None, told.output
+    assert told.return_value == 0, told.output
+
+
 def test_one_image_of_each_class_leaves_none_to_test_on(place: Path, digits: Images) -> None:
     first = [int((digits.labels == label).nonzero()[0]) for label in range(10)]
     pixels, labels = digits.pixels[first, 0].numpy(), digits.labels[first].numpy()
