@@ -28,9 +28,12 @@ def text(record: GateRecord) -> str:
 def _lines(record: GateRecord) -> Iterator[str]:
     verdict = record.verdict
     yield f"{verdict.decision.upper()}: {MEANING[verdict.decision]}"
-    yield from (f"  - {reason}" for reason in verdict.reasons[:_SHOWN])
-    if len(verdict.reasons) > _SHOWN:
-        yield f"  - and {len(verdict.reasons) - _SHOWN} more in the report"
+    shown = verdict.reasons[:_SHOWN]
+    if len(verdict.reasons) > _SHOWN and shown[-1].endswith(":"):
+        shown = shown[:-1]  # a heading with nothing below it
+    yield from (f"  - {reason}" for reason in shown)
+    if len(verdict.reasons) > len(shown):
+        yield f"  - and {len(verdict.reasons) - len(shown)} more in the report"
     yield f"Next: {next_step(record)}"
     candidate = record.candidate
     yield f"Candidate: {candidate.path} ({candidate.kind}, sha256 {candidate.sha256})"

@@ -53,6 +53,10 @@ def test_what_does_not_fit_is_counted() -> None:
     verdict = replace(full_record().verdict, reasons=tuple(f"reason {k}" for k in range(12)))
     drawn = render(replace(full_record(), verdict=verdict), "text")
     assert "and 4 more in the report" in drawn
+    headed = replace(verdict, reasons=(*verdict.reasons[:7], "The candidate itself:", "a", "b"))
+    drawn = render(replace(full_record(), verdict=headed), "text")
+    assert "The candidate itself:" not in drawn
+    assert "and 3 more in the report" in drawn
     many = tuple(
         Finding(rule_id="norm-outlier", screen="x", severity="low", message=f"unit {k}")
         for k in range(9)
