@@ -119,6 +119,25 @@ def test_what_is_wrong_is_named_with_file_and_line(
     assert told in message
 
 
+def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
+    """What a misspelt key leaves missing is no problem of its own."""
+    text = GOOD.replace("name", "nam") + "min_samples: 0\npurify: { wehn: never }\n"
+    path = policy(tmp_path, text)
+    with pytest.raises(PolicyError) as caught:
+        read_policy(str(path))
+    told = str(caught.value)
+    assert told == (
+        f"{path}:1: nam: unknown key; line 4: min_samples: Input should be greater than or equal "
+        "to 1; line 5: purify.wehn: unknown key"
+    )
+
+
+def test_of_many_problems_five_are_told(tmp_path: Path) -> None:
+    text = GOOD + "".join(f"key{number}: 1\n" for number in range(8))
+    with pytest.raises(PolicyError, match=r"line 8: key4: unknown key; and 3 more$"):
+        read_policy(str(policy(tmp_path, text)))
+
+
 @pytest.mark.parametrize(
     ("text", "line", "told"),
     [
