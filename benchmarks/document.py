@@ -138,11 +138,54 @@ def lacking(result: dict[str, Any]) -> list[str]:
     return lines
 
 
+def other_makers(result: dict[str, Any]) -> list[str]:
+    """The shares, then each network with what was planted and what the gate said."""
+    summary = result["summary"]
+    named = {
+        "detection of backdoored networks": "detection_rate",
+        "false alarms": "false_alarm_rate",
+        "inconclusive, of all": "inconclusive",
+        "the class named is the attack's": "target_accuracy",
+    }
+    lines = [
+        f"{summary['backdoored']} backdoored networks and {summary['clean']} clean ones. "
+        f"AUROC of the score {summary['auroc']:.3f}.",
+        "",
+        "| at the bound that ships | share | 95 % interval | networks |",
+        "|" + " --- |" * 4,
+        *(f"| {label} | {_rate(summary[name])}" for label, name in named.items()),
+        "",
+        "| data | network | pixels | attack | accuracy | ASR | score | outcome |",
+        "|" + " --- |" * 8,
+    ]
+    for row in result["rows"]:
+        attack = row["attack"]
+        attack = attack if attack == "none" else f"{attack}, {100 * row['rate']:.0f} %"
+        success = "–" if row["success"] is None else f"{100 * row['success']:.1f} %"
+        cells = [
+            row["data"], row["network"], f"0..{row['largest']:.0f}", attack,
+            f"{100 * row['accuracy']:.1f} %", success, f"{row['score']:.1f}", _outcome(row),
+        ]  # fmt: skip
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def _outcome(row: dict[str, Any]) -> str:
+    """Say what the gate said, and whether the class that it named is the attack's."""
+    if row["outcome"] != "suspicious" or row["success"] is None:
+        return str(row["outcome"])
+    if row["suspected_class"] is None:
+        return "suspicious, no class"
+    right = row["suspected_class"] == row["target"]
+    return f"suspicious, {'the right' if right else 'another'} class"
+
+
 TABLES = {
     "audit": audit,
     "bare-networks": bare,
     "inspect": inspection,
     "lacking-classes": lacking,
+    "other-makers": other_makers,
     "screening-time": screening_time,
     "screening": screening,
     "speed": speed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
@@ -16,6 +17,7 @@ from gatekeeper.network import layers
 from gatekeeper.precision import autocast
 from gatekeeper.purification.interface import OnEpoch
 from gatekeeper.records import Epoch
+from gatekeeper.training import Diverged
 
 _Learnt = TypeVar("_Learnt")
 _MOST_AT_ONCE = 256  # images in one pass
@@ -67,10 +69,17 @@ class Masks:
         validation: Images | None,
         on_epoch: OnEpoch | None,
     ) -> tuple[Epoch, ...]:
-        """Let `teach` do each round (from 0), which gives loss and learning rate; tell of each."""
+        """Let `teach` do each round (from 0), which gives loss and learning rate; tell of each.
+
+        Raises:
+            Diverged: the loss became NaN or infinite.
+        """
         history = []
         for number in range(rounds):
             loss, rate = teach(number)
+            if not math.isfinite(loss):
+                message = f"the loss became {loss}"
+                raise Diverged(message)
             seen = None if validation is None else self.accuracy(validation)
             line = Epoch(epoch=number + 1, loss=loss, learning_rate=rate, accuracy=seen)
             history.append(line)

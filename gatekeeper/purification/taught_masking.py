@@ -11,24 +11,21 @@ the candidate. A mask can only weaken a weight, so little new can be learnt, and
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gatekeeper.allocation import hold_freed_memory
 from gatekeeper.model import Images, Model
 from gatekeeper.precision import autocast
 from gatekeeper.purification.few_images import seek_marks
-from gatekeeper.purification.interface import OnEpoch, story
 from gatekeeper.purification.marks import Marks
-from gatekeeper.purification.masks import Masks, bound_l1, with_room
-from gatekeeper.records import Attempt, Purification
-from gatekeeper.training import Diverged
+from gatekeeper.purification.masking import Lesson, Masking
+from gatekeeper.purification.masks import Masks, bound_l1
+from gatekeeper.records import Setting
 from gatekeeper.triggers import Trigger
 from gatekeeper.variations import vary
 
@@ -39,7 +36,7 @@ _DIRECTED, _ASTRAY = 0.5, 0.25  # shares of the images under a class's change, a
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaughtMasking:
+class TaughtMasking(Masking):
     """Settings. `keep` is the weight of the bare images; 1 - `keep` that of the misled ones.
 
     `tau` bounds AWM's perturbation, for 3x32x32 values, and grows with their number; `reach` those
@@ -66,57 +63,11 @@ class TaughtMasking:
         """Give the same, which counters `triggers`, too."""
         return replace(self, countered=(*self.countered, *triggers))
 
-    def __call__(
-        self,
-        model: Model,
-        clean: Images,
-        *,
-        seed: int,
-        validation: Images | None = None,
-        on_epoch: OnEpoch | None = None,
-    ) -> tuple[Model, Purification]:
-        """Purify `model` on `clean`; the labels are not used.
+    def lesson(self, model: Model, clean: Images, seed: int) -> Lesson:
+        """Teach by the candidate's answers; the labels are not used."""
+        return _Teaching(self, model, clean, seed)
 
-        Raises:
-            StepError: the network has no convolution and no linear layer.
-            Diverged: the loss became NaN or infinite.
-        """
-        hold_freed_memory()
-        return with_room(
-            lambda batch: replace(self, batch=batch)._learn(
-                model, clean, seed=seed, validation=validation, on_epoch=on_epoch
-            ),
-            self.batch,
-        )
-
-    def _learn(
-        self,
-        model: Model,
-        clean: Images,
-        *,
-        seed: int,
-        validation: Images | None,
-        on_epoch: OnEpoch | None,
-    ) -> tuple[Model, Purification]:
-        started = time.perf_counter()
-        teaching = _Teaching(self, model, clean, seed)
-
-        def teach(number: int) -> tuple[float, float]:
-            rate = self.lr * (1 + math.cos(math.pi * number / self.rounds)) / 2
-            return teaching.round(rate), rate
-
-        history = teaching.masks.learn(self.rounds, teach, validation=validation, on_epoch=on_epoch)
-        attempt = Attempt(
-            method=self.method,
-            settings={**self._plain(), "marks": len(teaching.marks), "images": len(clean)},
-            seconds=time.perf_counter() - started,
-            outcome="accepted",
-            message="the only attempt",
-            history=history,
-        )
-        return teaching.masks.fold(), story(attempt, model, seed)
-
-    def _plain(self) -> dict[str, Any]:
+    def settings_told(self) -> dict[str, Setting]:
         """Give the settings that can be told."""
         told = {name: value for name, value in vars(self).items() if name != "seek"}
         return {**told, "countered": len(self.countered)}
@@ -138,16 +89,19 @@ class _Teaching:
         shape = len(self.classes), *self.pixels.shape[1:]
         self.directed = torch.zeros(shape, device=model.device)
 
-    def round(self, rate: float) -> float:
-        """Raise AWM's perturbation, then teach the masks; give the mean loss."""
+    def round(self, number: int) -> tuple[float, float]:
+        """Raise AWM's perturbation, then teach the masks; give the mean loss and its rate."""
+        settings = self.settings
+        rate = settings.lr * (1 + math.cos(math.pi * number / settings.rounds)) / 2
         for group in self.masks.optimiser.param_groups:
             group["lr"] = rate
         astray = self._astray()
-        loss = float(torch.stack([self._step(astray) for _ in range(self.settings.steps)]).mean())
-        if not math.isfinite(loss):
-            message = f"the loss became {loss}"
-            raise Diverged(message)
-        return loss
+        losses = [self._step(astray) for _ in range(settings.steps)]
+        return float(torch.stack(losses).mean()), rate
+
+    def settings_told(self) -> dict[str, Setting]:
+        """Give the settings, and how many marks are countered."""
+        return {**self.settings.settings_told(), "marks": len(self.marks)}
 
     def _step(self, astray: Tensor) -> Tensor:
         pixels, taught = self._drawn()

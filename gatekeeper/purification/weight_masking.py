@@ -7,25 +7,23 @@ the clean answers and to resist it. In the end the masks are folded into the wei
 
 from __future__ import annotations
 
-import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gatekeeper.allocation import hold_freed_memory
 from gatekeeper.augmentation import augment
 from gatekeeper.model import Images, Model
-from gatekeeper.purification.interface import OnEpoch, story
-from gatekeeper.purification.masks import Masks, bound_l1, with_room
-from gatekeeper.records import Attempt, Purification
-from gatekeeper.training import Diverged, predictions
+from gatekeeper.purification.masking import Lesson, Masking
+from gatekeeper.purification.masks import Masks, bound_l1
+from gatekeeper.records import Setting
+from gatekeeper.training import predictions
 
 
 @dataclass(frozen=True, kw_only=True)
-class WeightMasking:
+class WeightMasking(Masking):
     """Settings of the paper; `tau` is for 3x32x32 values in [0, 1] and grows with their number.
 
     `WeightMasking.one_shot()` gives the settings for one image per class.
@@ -51,57 +49,12 @@ class WeightMasking:
         """Settings for one image per class: nine augmented copies of each."""
         return cls(tau=tau, alpha=0.99, batch=32, copies=9)
 
-    def __call__(
-        self,
-        model: Model,
-        clean: Images,
-        *,
-        seed: int,
-        validation: Images | None = None,
-        on_epoch: OnEpoch | None = None,
-    ) -> tuple[Model, Purification]:
-        """Purify `model` on `clean`; fewer images than a batch make one batch.
-
-        Raises:
-            StepError: the network has no convolution and no linear layer.
-            Diverged: the loss became NaN or infinite.
-        """
-        hold_freed_memory()
-        return with_room(
-            lambda batch: replace(self, batch=batch)._learn(
-                model, clean, seed=seed, validation=validation, on_epoch=on_epoch
-            ),
-            self.batch,
-        )
-
-    def _learn(
-        self,
-        model: Model,
-        clean: Images,
-        *,
-        seed: int,
-        validation: Images | None,
-        on_epoch: OnEpoch | None,
-    ) -> tuple[Model, Purification]:
-        started = time.perf_counter()
-        masking = _Masking(self, model, clean, seed)
-        history = masking.masks.learn(
-            self.rounds, lambda _: (masking.round(), self.lr),
-            validation=validation, on_epoch=on_epoch,
-        )  # fmt: skip
-        purified = masking.masks.fold()
-        attempt = Attempt(
-            method=self.method,
-            settings={**asdict(self), "images": len(clean)},
-            seconds=time.perf_counter() - started,
-            outcome="accepted",
-            message="the only attempt",
-            history=history,
-        )
-        return purified, story(attempt, model, seed)
+    def lesson(self, model: Model, clean: Images, seed: int) -> Lesson:
+        """Teach by the labels; fewer images than a batch make one batch."""
+        return _Lesson(self, model, clean, seed)
 
 
-class _Masking:
+class _Lesson:
     """The masks, the perturbation, and the frozen network between them."""
 
     def __init__(self, settings: WeightMasking, model: Model, clean: Images, seed: int) -> None:
@@ -114,19 +67,19 @@ class _Masking:
         self.believed = predictions(model, images).to(model.device)
         self.believed = self.believed.repeat(settings.copies + 1)
 
-    def round(self) -> float:
-        """Raise the perturbation, then teach the masks; give the mean loss."""
+    def round(self, _number: int) -> tuple[float, float]:
+        """Raise the perturbation, then teach the masks; give the mean loss and its rate."""
         change = self._perturbation()
         losses = [
             self._teach(index, change)
             for _ in range(self.settings.passes)
             for index in self._batches()
         ]
-        loss = float(torch.stack(losses).mean())
-        if not torch.isfinite(torch.tensor(loss)):
-            message = f"the loss became {loss}"
-            raise Diverged(message)
-        return loss
+        return float(torch.stack(losses).mean()), self.settings.lr
+
+    def settings_told(self) -> dict[str, Setting]:
+        """Give the settings."""
+        return self.settings.settings_told()
 
     def _perturbation(self) -> Tensor:
         """(1, C, H, W): from zero, ascend what the network answers by itself, then bound it."""

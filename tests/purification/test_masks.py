@@ -35,6 +35,7 @@ def test_where_a_batch_has_no_room_half_of_it_may(
     full_until(32 if purify is SHORT else 16, monkeypatch)
     _, told = purify(backdoored, clean, seed=0)
     assert told.settings["batch"] == 8
+    assert told.attempts[0].message.endswith("out of memory, so the batch was halved to 8")
 
 
 @pytest.mark.parametrize("purify", METHODS, ids=lambda one: one.method)
