@@ -42,19 +42,19 @@ def deep(channels: int, side: int, classes: int) -> nn.Module:
 def six(channels: int, side: int, classes: int) -> nn.Module:
     """Build six convolutions without BatchNorm and two linear layers, with dropout."""
     layers: list[nn.Module] = []
-    for before, width in pairwise((channels, 32, 64, 128)):
+    for before, width in pairwise((channels, 16, 32, 64)):
         layers += [*_convolution(before, width), *_convolution(width, width), nn.MaxPool2d(2)]
         layers.append(nn.Dropout(0.2))
     return nn.Sequential(
-        *layers, nn.Flatten(), nn.Linear(128 * (side // 8) ** 2, 512), nn.ReLU(), nn.Dropout(0.5),
-        nn.Linear(512, classes),
+        *layers, nn.Flatten(), nn.Linear(64 * (side // 8) ** 2, 256), nn.ReLU(), nn.Dropout(0.5),
+        nn.Linear(256, classes),
     )  # fmt: skip
 
 
 def vgg11(channels: int, side: int, classes: int) -> nn.Module:
-    """Build VGG-11 with BatchNorm, half as wide, and one linear layer."""
+    """Build VGG-11 without its last stage, narrower, with BatchNorm and one linear layer."""
     layers: list[nn.Module] = []
-    widths: tuple[tuple[int, ...], ...] = ((32,), (64,), (128, 128), (256, 256))
+    widths: tuple[tuple[int, ...], ...] = ((32,), (64,), (128, 128), (128, 128))
     before = channels
     for stage in widths:
         for width in stage:
@@ -83,6 +83,6 @@ def _linear(*widths: int) -> nn.Module:
 
 NETWORKS: dict[str, dict[str, Build]] = {
     "mnist": {"small": small, "dropped": dropped, "wide": wide, "deep": deep},
-    "gtsrb": {"six": six, "vgg11": vgg11, "residual": residual},
     "cifar10": {"six": six, "vgg11": vgg11, "residual": residual},
+    "gtsrb": {"six": six, "vgg11": vgg11, "residual": residual},
 }
